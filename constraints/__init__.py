@@ -1,0 +1,1 @@
+"""Board constraints: only what resource declarations cannot say."""

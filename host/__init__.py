@@ -1,0 +1,1 @@
+"""The host: devices, links, conversion, compilation, command line."""

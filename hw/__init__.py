@@ -1,0 +1,1 @@
+"""The gateware: contract, units, tape sources, control, link and boards."""

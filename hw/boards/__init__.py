@@ -1,0 +1,1 @@
+"""Boards: resources, clocks and memory adapters."""

@@ -1,0 +1,1 @@
+"""What two sides must agree on: configuration, formats, tape, registers, wire, bits."""

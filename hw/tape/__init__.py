@@ -1,0 +1,1 @@
+"""Tape sources and the prefetch FIFO."""

@@ -1,0 +1,1 @@
+"""Datapath units, one per file."""

@@ -1,0 +1,1 @@
+"""Vendor primitives, each beside a portable version."""

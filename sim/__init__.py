@@ -1,0 +1,1 @@
+"""Simulation: golden model, simulated devices, test streams, cocotb benches."""

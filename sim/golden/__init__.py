@@ -1,0 +1,1 @@
+"""The answer, in NumPy: float reference and bit-exact machine."""
