@@ -1,0 +1,71 @@
+# Needs Python 3.11+, a C++ compiler and make. Everything else comes from pip, into .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# Compiled simulations are kept here between runs.
+export TERNGEN_CACHE_DIR ?= $(HOME)/.cache/terngen
+
+.PHONY: demo test test-long test-train lint bench clean compiler
+
+demo: $(VENV)/.base compiler
+	$(BIN)/terngen demo
+
+bench: $(VENV)/.base compiler
+	$(BIN)/terngen bench models/fairy-1m --device sim --tokens 32 --json
+
+test: $(VENV)/.dev compiler iverilog
+	$(BIN)/pytest
+
+test-long: $(VENV)/.dev compiler iverilog
+	$(BIN)/pytest -m long
+
+test-train: $(VENV)/.dev
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev,train]'
+	$(BIN)/pytest -m train
+
+lint: $(VENV)/.dev .typing
+	$(BIN)/ruff check hw sim host constraints tests
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .typing build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis out
+	find hw sim host constraints tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The folders under their import names, for mypy, which does not see an editable install.
+.typing:
+	mkdir -p .typing/terngen
+	for part in hw sim host constraints; do ln -sfn ../../$$part .typing/terngen/$$part; done
+
+# Two stamps, so that the demo does not wait for the tools of the tests.
+$(VENV)/.base: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install -qq --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.base
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python must be at least 3.11, not $$($(PYTHON) -V 2>&1); set PYTHON=python3.11 or newer" >&2; exit 1; }
+	@echo "Creating $(VENV)" >&2
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m virtualenv --quiet $(VENV) || \
+	    { rm -rf $(VENV); echo "Python cannot create a virtual environment here; install its venv module" \
+	      "(Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+
+compiler:
+	@command -v $${CXX:-g++} >/dev/null || \
+	    { echo "No C++ compiler found; install one (Debian and Ubuntu: apt-get install g++) or set CXX" >&2; exit 1; }
+
+# Icarus starts faster than Verilator; the benches run on either, so failure to install it is no error.
+.PHONY: iverilog
+iverilog:
+	@command -v iverilog >/dev/null || { \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        echo "Installing Icarus Verilog" >&2; \
+	        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 120 apt-get install -y -qq iverilog; } \
+	            >/dev/null 2>&1 </dev/null; \
+	    fi; \
+	    command -v iverilog >/dev/null || echo "No Icarus Verilog here; cocotb benches run on Verilator" >&2; }
