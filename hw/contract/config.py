@@ -1,0 +1,263 @@
+"""Sizes and choices of one machine."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from amaranth.lib import enum
+from amaranth.utils import ceil_log2
+
+from terngen.hw.contract.formats import FloatFormat, Multiplier
+from terngen.hw.contract.trits import TritCode
+
+__all__ = ["ArrayVariant", "Config", "Sites", "PRESETS", "PARAMETER_BITS", "TRITS"]
+
+#: Trits in one octet of a matrix.
+TRITS = 5
+#: Bits of one parameter (norm weight, lower bound, embedding element) on the tape.
+PARAMETER_BITS = 16
+
+
+class ArrayVariant(enum.Enum):
+    """How the ternary array multiplies. It decides the code of a trit octet on the tape."""
+
+    #: Adder tree with conditional inversion.
+    TREE = "tree"
+
+    @property
+    def trit_code(self) -> TritCode:
+        return TritCode.PAIRS
+
+
+@dataclasses.dataclass(frozen=True)
+class Sites:
+    """The multiplier of each element-wise product of the machine."""
+
+    #: Sum of a row, as a float, times the scale of its matrix and token.
+    dequantise:  Multiplier = Multiplier.EXACT
+    #: Element times merged norm weight.
+    norm:        Multiplier = Multiplier.EXACT
+    #: Weighted element times 127 / peak.
+    quantise:    Multiplier = Multiplier.EXACT
+    #: Squares under the root mean square.
+    square:      Multiplier = Multiplier.EXACT
+    #: (1 - lower bound) * sigmoid(-f).
+    gate:        Multiplier = Multiplier.EXACT
+    #: x * sigmoid(x), for the candidate, the state and the GLU.
+    silu:        Multiplier = Multiplier.EXACT
+    #: z * (c - h).
+    recurrence:  Multiplier = Multiplier.EXACT
+    #: g * silu(h).
+    output:      Multiplier = Multiplier.EXACT
+    #: silu(p) * v.
+    glu:         Multiplier = Multiplier.EXACT
+
+    @classmethod
+    def all(cls, multiplier: Multiplier) -> Self:
+        """The same multiplier everywhere."""
+        return cls(**{field.name: multiplier for field in dataclasses.fields(cls)})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides what the gateware is and how a tape for it looks.
+
+    Parameters
+    ----------
+    variant : :class:`ArrayVariant`
+        Structure of the ternary array.
+    beat_bits : :class:`int`
+        Width of a tape beat: a power of two from 16 to 1024.
+    lanes : :class:`int`
+        Rows of a matrix in one beat, and lanes of the vector unit: a power of two, at most half
+        the octets of a beat.
+    slots : :class:`int`
+        Activation vectors served by each weight beat, 1 to 16.
+    hidden : :class:`int`
+        Longest residual vector.
+    wide : :class:`int`
+        Longest vector between two projections; the longest row of a matrix.
+    rows : :class:`int`
+        Rows of the tallest row tile.
+    state : :class:`int`
+        Recurrent state of one slot, all layers together, in elements.
+    prefetch : :class:`int`
+        Beats that the reader may hold ahead of the machine, a power of two.
+    top_k : :class:`int`
+        Candidates that the sampler keeps for each slot, 1 to 15.
+    path : :class:`FloatFormat`
+        Format of element-wise values, at most 23 bits.
+    sites : :class:`Sites`
+        Multiplier of each product.
+
+    Raises
+    ------
+    ValueError
+        If a size is out of its range.
+    """
+
+    variant:   ArrayVariant = ArrayVariant.TREE
+    beat_bits: int          = 64
+    lanes:     int          = 2
+    slots:     int          = 1
+    hidden:    int          = 256
+    wide:      int          = 1024
+    rows:      int          = 1024
+    state:     int          = 2048
+    prefetch:  int          = 64
+    top_k:     int          = 8
+    path:      FloatFormat  = FloatFormat(6, 11)
+    sites:     Sites        = Sites()
+
+    def __post_init__(self) -> None:
+        def power_of_two(value: int) -> bool:
+            return value > 0 and value & value - 1 == 0
+
+        for name in ("beat_bits", "lanes", "slots", "hidden", "wide", "rows", "state", "prefetch",
+                     "top_k"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} must be an integer, not {value!r}")
+        if not (power_of_two(self.beat_bits) and 16 <= self.beat_bits <= 1024):
+            raise ValueError(f"Beat width must be a power of two from 16 to 1024, "
+                             f"not {self.beat_bits}")
+        if not (power_of_two(self.lanes) and 2 * self.lanes <= self.beat_bytes):
+            raise ValueError(f"Lanes must be a power of two and at most half the octets of a beat "
+                             f"({self.beat_bytes // 2}), not {self.lanes}")
+        if self.slots not in range(1, 17):
+            raise ValueError(f"Slots must be from 1 to 16, not {self.slots}")
+        for name, longest in (("hidden", 1 << 14), ("wide", 1 << 15), ("rows", 1 << 16),
+                              ("state", 1 << 20)):
+            value = getattr(self, name)
+            if value < 2 * self.lanes or value % self.lanes or value > longest:
+                raise ValueError(f"{name.capitalize()} must be a multiple of the lanes "
+                                 f"({self.lanes}) from {2 * self.lanes} to {longest}, not {value}")
+        if self.hidden > self.wide:
+            raise ValueError(f"Wide must be at least hidden ({self.hidden}), not {self.wide}")
+        if not (power_of_two(self.prefetch) and 2 <= self.prefetch <= 1 << 16):
+            raise ValueError(f"Prefetch must be a power of two from 2 to 65536, "
+                             f"not {self.prefetch}")
+        if self.top_k not in range(1, 16):
+            raise ValueError(f"Top-k must be from 1 to 15, not {self.top_k}")
+        if self.path.width > 23:
+            raise ValueError(f"Path format must have at most 23 bits, not {self.path.width}")
+
+    # Geometry of the tape.
+
+    @property
+    def beat_bytes(self) -> int:
+        """Octets in a beat."""
+        return self.beat_bits // 8
+
+    @property
+    def lane_bytes(self) -> int:
+        """Octets of a beat that belong to one row."""
+        return self.beat_bytes // self.lanes
+
+    @property
+    def block_cols(self) -> int:
+        """Columns of a column block."""
+        return self.lane_bytes * TRITS
+
+    def blocks(self, cols: int) -> int:
+        """Column blocks of a matrix with `cols` columns."""
+        return -(-cols // self.block_cols)
+
+    def groups(self, length: int) -> int:
+        """Lane groups of a vector, or row groups of a matrix."""
+        return -(-length // self.lanes)
+
+    def matrix_beats(self, rows: int, cols: int) -> int:
+        """Beats of one row tile."""
+        return self.blocks(cols) * self.groups(rows)
+
+    def parameter_beats(self, length: int) -> int:
+        """Beats of a parameter vector or an embedding row."""
+        return -(-length * PARAMETER_BITS // self.beat_bits)
+
+    # Widths.
+
+    @property
+    def acc_width(self) -> int:
+        """Bits of a row sum: ``wide`` products of at most 127."""
+        return ceil_log2(self.wide) + 8
+
+    @property
+    def slot_bits(self) -> int:
+        return max(1, ceil_log2(self.slots))
+
+    @property
+    def group_bits(self) -> int:
+        """Bits of a lane group index in the longest vector or tile."""
+        return max(1, ceil_log2(self.groups(max(self.wide, self.rows))))
+
+    # Identity.
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as :meth:`from_dict` takes them."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["variant"] = self.variant.value
+        values["path"]    = str(self.path)
+        values["sites"]   = {field.name: str(getattr(self.sites, field.name))
+                             for field in dataclasses.fields(Sites)}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration that `values` describe; what is not given has its default.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or a value is refused.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise ValueError(f"Configuration has no {name!r}; it has "
+                                 f"{', '.join(sorted(known))}")
+        given = dict(values)
+        if "variant" in given:
+            variants = [variant.value for variant in ArrayVariant]
+            if given["variant"] not in variants:
+                raise ValueError(f"Variant must be one of {', '.join(variants)}, "
+                                 f"not {given['variant']!r}")
+            given["variant"] = ArrayVariant(given["variant"])
+        if "path" in given:
+            given["path"] = FloatFormat.parse(given["path"])
+        if "sites" in given:
+            sites = {field.name for field in dataclasses.fields(Sites)}
+            for name in given["sites"]:
+                if name not in sites:
+                    raise ValueError(f"There is no product {name!r}; there are "
+                                     f"{', '.join(sorted(sites))}")
+            given["sites"] = Sites(**{name: Multiplier.parse(text)
+                                      for name, text in given["sites"].items()})
+        return cls(**given)
+
+    @property
+    def digest(self) -> bytes:
+        """Sixteen octets that name this machine, in ID registers, tapes and manifests."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).digest()[:16]
+
+    def sized(self, *, hidden: int, state: int, intermediate: int, layers: int) -> Self:
+        """The same machine with buffers just large enough for a model.
+
+        Parameters
+        ----------
+        hidden, state, intermediate, layers : :class:`int`
+            Residual vector, state of one layer, GLU vector, number of layers.
+        """
+        wide = max(hidden, state, intermediate)
+        return dataclasses.replace(self, hidden=hidden, wide=wide, rows=wide, state=layers * state)
+
+
+#: Named machines. Buffer sizes follow the model (:meth:`Config.sized`).
+PRESETS = {
+    "tiny":  Config(beat_bits=16, lanes=1),
+    "small": Config(beat_bits=64, lanes=2),
+    "wide":  Config(beat_bits=256, lanes=8, prefetch=64),
+}
