@@ -21,9 +21,11 @@ code    meaning                                                         raised a
 The message of each is one sentence that names the thing, the rule and the value.
 """
 
+import reprlib
+
 __all__ = [
     "CheckpointError", "ConfigError", "DeviceError", "GateError", "InputError", "LinkError",
-    "TapeError", "TimingError", "ToolError", "UnsupportedError",
+    "TapeError", "TimingError", "ToolError", "UnsupportedError", "quote",
 ]
 
 
@@ -82,3 +84,12 @@ class UnsupportedError(CheckpointError):
     """A checkpoint is sound, but its model asks for arithmetic that the machine does not have."""
 
     exit_code = 4
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = 100
+
+
+def quote(value: object) -> str:
+    """Show a value that came from outside in a message: on one line, at a bounded length."""
+    return _repr.repr(value)
