@@ -9,13 +9,13 @@ from typing import Any, Self
 from amaranth.lib import enum
 from amaranth.utils import ceil_log2
 
-from terngen.hw.contract.formats import FloatFormat, Multiplier
-from terngen.hw.contract.trits import TritCode
+from terngen.hw.contract.formats import PATH, FloatFormat, Multiplier
+from terngen.hw.contract.trits import TRITS_PER_BYTE, TritCode
 
-__all__ = ["ArrayVariant", "Config", "Sites", "PRESETS", "PARAMETER_BITS", "TRITS"]
+__all__ = ["ArrayVariant", "Config", "EXACT", "PARAMETER_BITS", "PRESETS", "Sites"]
 
-#: Trits in one octet of a matrix.
-TRITS = 5
+#: The multiplier that rounds to nearest even.
+EXACT = Multiplier("exact")
 #: Bits of one parameter (norm weight, lower bound, embedding element) on the tape.
 PARAMETER_BITS = 16
 
@@ -36,23 +36,23 @@ class Sites:
     """The multiplier of each element-wise product of the machine."""
 
     #: Sum of a row, as a float, times the scale of its matrix and token.
-    dequantise:  Multiplier = Multiplier.EXACT
+    dequantise:  Multiplier = EXACT
     #: Element times merged norm weight.
-    norm:        Multiplier = Multiplier.EXACT
+    norm:        Multiplier = EXACT
     #: Weighted element times 127 / peak.
-    quantise:    Multiplier = Multiplier.EXACT
+    quantise:    Multiplier = EXACT
     #: Squares under the root mean square.
-    square:      Multiplier = Multiplier.EXACT
+    square:      Multiplier = EXACT
     #: (1 - lower bound) * sigmoid(-f).
-    gate:        Multiplier = Multiplier.EXACT
+    gate:        Multiplier = EXACT
     #: x * sigmoid(x), for the candidate, the state and the GLU.
-    silu:        Multiplier = Multiplier.EXACT
+    silu:        Multiplier = EXACT
     #: z * (c - h).
-    recurrence:  Multiplier = Multiplier.EXACT
+    recurrence:  Multiplier = EXACT
     #: g * silu(h).
-    output:      Multiplier = Multiplier.EXACT
+    output:      Multiplier = EXACT
     #: silu(p) * v.
-    glu:         Multiplier = Multiplier.EXACT
+    glu:         Multiplier = EXACT
 
     @classmethod
     def all(cls, multiplier: Multiplier) -> Self:
@@ -108,7 +108,7 @@ class Config:
     state:     int          = 2048
     prefetch:  int          = 64
     top_k:     int          = 8
-    path:      FloatFormat  = FloatFormat(6, 11)
+    path:      FloatFormat  = PATH
     sites:     Sites        = Sites()
 
     def __post_init__(self) -> None:
@@ -159,7 +159,7 @@ class Config:
     @property
     def block_cols(self) -> int:
         """Columns of a column block."""
-        return self.lane_bytes * TRITS
+        return self.lane_bytes * TRITS_PER_BYTE
 
     def blocks(self, cols: int) -> int:
         """Column blocks of a matrix with `cols` columns."""

@@ -28,9 +28,9 @@ from typing import Any, Self
 import numpy as np
 from amaranth.lib import data, enum
 
-from terngen.hw.contract import bits
-from terngen.hw.contract.config import PARAMETER_BITS, TRITS, Config
-from terngen.hw.contract.trits import pack_trits, unpack_trits
+from terngen.hw.contract import bits, formats
+from terngen.hw.contract.config import PARAMETER_BITS, Config
+from terngen.hw.contract.trits import TRITS_PER_BYTE, pack_trits, unpack_trits
 
 __all__ = ["Op", "Descriptor", "Play", "Mark", "Section", "Tape", "TapeFormatError",
            "DESCRIPTOR_BYTES", "descriptor_beats", "pack_descriptor", "pack_matrix",
@@ -141,7 +141,7 @@ def pack_matrix(config: Config, trits: np.ndarray) -> bytes:
     blocks, groups = config.blocks(cols), config.groups(rows)
     padded = np.zeros((groups * config.lanes, blocks * config.block_cols), np.int8)
     padded[:rows, :cols] = trits
-    octets = pack_trits(padded.reshape(-1, TRITS), config.variant.trit_code)
+    octets = pack_trits(padded.reshape(-1, TRITS_PER_BYTE), config.variant.trit_code)
     octets = octets.reshape(groups, config.lanes, blocks, config.lane_bytes)
     return octets.transpose(2, 0, 1, 3).tobytes()          # (blocks, groups, lanes, lane_bytes)
 
@@ -163,7 +163,7 @@ def pack_parameters(config: Config, codes: np.ndarray) -> bytes:
 def unpack_parameters(config: Config, octets: bytes | np.ndarray, length: int) -> np.ndarray:
     """`length` parameters as codes of the path format."""
     words = np.frombuffer(octets, "<u2")[:length].astype(np.int64)
-    return config.path.widen_parameter(words)
+    return formats.widen_parameter(config.path, words)
 
 
 def embedding_words(config: Config, hidden: int) -> int:
