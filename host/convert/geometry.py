@@ -100,7 +100,7 @@ class Geometry:
     def matrices(self) -> dict[str, tuple[int, int]]:
         """Ternary matrices in the order in which a token uses them: name to (rows, columns)."""
         H, D, I = self.hidden_size, self.state_size, self.intermediate_size
-        shapes = {}
+        shapes: dict[str, tuple[int, int]] = {}
         for layer in range(self.num_hidden_layers):
             block = f"model.layers.{layer}."
             shapes |= {f"{block}attn.{gate}_proj.weight": (D, H) for gate in "ifg"}

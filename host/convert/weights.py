@@ -20,7 +20,7 @@ from terngen.host.errors import CheckpointError, quote
 __all__ = ["STORAGE", "Stored", "read_json", "stored_tensors"]
 
 #: Storage types that are read, all of which float32 holds exactly; bfloat16 is the upper half of one.
-STORAGE = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+STORAGE: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 
 #: Limit of the safetensors format on its JSON header, in bytes; an index is held to the same.
 _HEADER_LIMIT = 100_000_000
@@ -71,7 +71,7 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
             if not (folder / shard).is_file():
                 raise CheckpointError(f"Checkpoint {folder} lacks {shard}, which its index names")
             shards[shard] = _read_header(folder / shard)
-    stored = {}
+    stored: dict[str, Stored] = {}
     for shard, tensors in shards.items():
         for name in tensors:
             if weight_map.get(name) != shard:
