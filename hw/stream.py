@@ -1,0 +1,112 @@
+"""Streams around fixed-latency pipelines, and delays to line signals up with them."""
+
+from amaranth import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Streamed", "delay"]
+
+
+def delay(m, signal, cycles=1, en=None, *, name="delayed"):
+    """Delay a value by a number of clock cycles.
+
+    The registers are not reset: what leaves during the first ``cycles`` cycles has no meaning. Write
+    ``delay(m, a + b)`` for a pipeline register after an expression.
+
+    Parameters
+    ----------
+    m : :class:`Module`
+        Module that receives the registers, in its ``sync`` domain.
+    signal : value-like
+        What is delayed. Its shape is kept.
+    cycles : :class:`int`
+        Delay in clock cycles; zero returns the value itself.
+    en : value-like or None
+        Clock enable of the registers; without one they advance on every cycle.
+    name : :class:`str`
+        Name of the registers in waveforms.
+
+    Returns
+    -------
+    value-like
+        The value as it was ``cycles`` enabled clock edges ago.
+    """
+    if cycles < 0:
+        raise ValueError(f"Delay must be zero or more cycles, not {cycles!r}")
+    for _ in range(cycles):
+        register = Signal(signal.shape(), name=name, reset_less=True)
+        if en is None:
+            m.d.sync += register.eq(signal)
+        else:
+            with m.If(en):
+                m.d.sync += register.eq(signal)
+        signal = register
+    return signal
+
+
+class Streamed(wiring.Component):
+    """Gives a fixed-latency pipeline an input stream and an output stream.
+
+    Results leave in order. A result that is not taken holds the whole pipeline; bubbles are not
+    squeezed out. The latency is that of the unit, and the throughput is one transfer per cycle.
+
+    Parameters
+    ----------
+    unit : :class:`wiring.Component`
+        Pipeline with input ports, output ports, a clock enable ``en`` and its ``LATENCY`` in cycles,
+        at least 1. It becomes a submodule.
+
+    Members
+    -------
+    i : ``In(stream.Signature(...))``
+        Operands: the shape of the only input port, or a structure with a field for each of them.
+    o : ``Out(stream.Signature(...))``
+        Results: the shape of the only output port, or a structure with a field for each of them.
+    """
+
+    def __init__(self, unit):
+        ports = unit.signature.members
+        if "en" not in ports:
+            raise TypeError(f"Streamed unit must have a clock enable 'en', {type(unit).__name__} has none")
+        if unit.LATENCY < 1:
+            raise ValueError(f"Latency of a streamed unit must be at least 1 cycle, not {unit.LATENCY!r}")
+        self._unit    = unit
+        self._inputs  = {name: port.shape for name, port in ports.items()
+                         if port.flow is In and name != "en"}
+        self._outputs = {name: port.shape for name, port in ports.items() if port.flow is Out}
+        self.LATENCY  = unit.LATENCY
+        super().__init__({
+            "i": In(stream.Signature(_payload(self._inputs))),
+            "o": Out(stream.Signature(_payload(self._outputs))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = unit = self._unit
+
+        valid = Signal(self.LATENCY)  # bit k: the value k + 1 cycles into the pipeline is one
+        en    = Signal()
+        m.d.comb += en.eq(~self.o.valid | self.o.ready)
+        with m.If(en):
+            m.d.sync += valid.eq(Cat(self.i.valid, valid))
+        m.d.comb += [
+            unit.en.eq(en),
+            self.i.ready.eq(en),
+            self.o.valid.eq(valid[-1]),
+        ]
+        for name in self._inputs:
+            m.d.comb += getattr(unit, name).eq(_field(self.i.payload, self._inputs, name))
+        for name in self._outputs:
+            m.d.comb += _field(self.o.payload, self._outputs, name).eq(getattr(unit, name))
+        return m
+
+
+def _payload(shapes):
+    """The shape itself if there is one, or else a structure of all."""
+    if len(shapes) == 1:
+        return next(iter(shapes.values()))
+    return data.StructLayout(shapes)
+
+
+def _field(payload, shapes, name):
+    return payload if len(shapes) == 1 else payload[name]

@@ -1,0 +1,77 @@
+"""L-Mul: multiplication of floats by one integer addition.
+
+After Luo and Sun, "Addition is All You Need for Energy-efficient Language Models", arXiv 2410.00907: the
+product of two significands ``(1 + x)(1 + y)`` is taken as ``1 + x + y + 2**-l``, so that the packed
+exponents and mantissas are added as one integer.
+"""
+
+from amaranth import C, Cat, Module
+from amaranth.hdl import EnableInserter
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.stream import delay
+from terngen.hw.units.packing import saturated
+
+__all__ = ["LMul"]
+
+
+class LMul(wiring.Component):
+    """Multiplies floats without a multiplier.
+
+    Computes :func:`~terngen.hw.contract.formats.multiply` with an L-Mul ``multiplier`` exactly. Provides no
+    flow control: a pair is taken and a result given on every enabled cycle. Latency is ``LATENCY`` cycles.
+
+    Parameters
+    ----------
+    fmt : :class:`~terngen.hw.contract.formats.FloatFormat`
+        Format of operands and result.
+    multiplier : :class:`~terngen.hw.contract.formats.Multiplier`
+        Offset of the addition. Not ``exact``.
+
+    Members
+    -------
+    en : ``In(1, init=1)``
+        Clock enable.
+    a, b : ``In(fmt.width)``
+        Factors.
+    o : ``Out(fmt.width)``
+        Product.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, *, fmt, multiplier):
+        if multiplier.is_exact:
+            raise ValueError(f"Multiplier of L-Mul must be one of the lmul policies, not {multiplier}")
+        self._fmt    = fmt
+        self._offset = multiplier.offset(fmt)
+        self._gated  = multiplier.is_gated
+        super().__init__({
+            "en": In(1, init=1),
+            "a":  In(fmt.width),
+            "b":  In(fmt.width),
+            "o":  Out(fmt.width),
+        })
+
+    def elaborate(self, platform):
+        m    = Module()
+        bits = self._fmt.mantissa_bits
+        high = bits + self._fmt.exponent_bits
+
+        a, b     = self.a[:high], self.b[:high]
+        total    = delay(m, a + b, name="total")
+        sign     = delay(m, self.a[high] ^ self.b[high], name="sign")
+        zero     = delay(m, ~(a[bits:].any() & b[bits:].any()), name="zero")
+        fraction = C(self._offset, bits)
+        if self._gated:
+            gate     = delay(m, a[:bits].any() & b[:bits].any(), name="gate")
+            fraction = fraction & gate.replicate(bits)
+
+        # Minus the bias, which is one step of the exponent less than half of its range: the step joins the
+        # offset in one addition, and the half range touches the leading bits only.
+        nudged = total + Cat(fraction, C(1, 1))
+        packed = nudged - (1 << (high - 1))
+        m.d.sync += self.o.eq(saturated(self._fmt, packed, sign=sign, zero=zero))
+
+        return EnableInserter(self.en)(m)

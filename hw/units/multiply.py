@@ -1,0 +1,116 @@
+"""Multiplication of floats, exact or by L-Mul as the configuration of each site asks."""
+
+from amaranth import C, Cat, Module, Mux
+from amaranth.hdl import EnableInserter
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.stream import delay
+from terngen.hw.units.lmul import LMul
+from terngen.hw.units.packing import halve_even, saturated
+
+__all__ = ["ExactMultiply", "Multiply"]
+
+
+class Multiply(wiring.Component):
+    """Multiplies floats with the chosen multiplier.
+
+    Computes :func:`~terngen.hw.contract.formats.multiply` exactly. Provides no flow control: a pair is taken
+    and a result given on every enabled cycle. Latency is ``LATENCY`` cycles, which depends on the
+    multiplier.
+
+    Parameters
+    ----------
+    fmt : :class:`~terngen.hw.contract.formats.FloatFormat`
+        Format of operands and result.
+    multiplier : :class:`~terngen.hw.contract.formats.Multiplier`
+        ``exact``, or a policy of :class:`LMul`.
+
+    Members
+    -------
+    en : ``In(1, init=1)``
+        Clock enable.
+    a, b : ``In(fmt.width)``
+        Factors.
+    o : ``Out(fmt.width)``
+        Product.
+    """
+
+    def __init__(self, *, fmt, multiplier):
+        if multiplier.is_exact:
+            self._unit = ExactMultiply(fmt=fmt)
+        else:
+            self._unit = LMul(fmt=fmt, multiplier=multiplier)
+        self.LATENCY = self._unit.LATENCY
+        super().__init__(self._unit.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = self._unit
+        wiring.connect(m, wiring.flipped(self), self._unit)
+        return m
+
+
+class ExactMultiply(wiring.Component):
+    """Multiplies floats, rounding to nearest even.
+
+    Computes :func:`~terngen.hw.contract.formats.multiply` with ``exact`` exactly. Provides no flow control:
+    a pair is taken and a result given on every enabled cycle. Latency is ``LATENCY`` cycles. The product of
+    the significands stands between registers of its own, so that it fits a DSP block and its registers.
+
+    Parameters
+    ----------
+    fmt : :class:`~terngen.hw.contract.formats.FloatFormat`
+        Format of operands and result.
+
+    Members
+    -------
+    en : ``In(1, init=1)``
+        Clock enable.
+    a, b : ``In(fmt.width)``
+        Factors.
+    o : ``Out(fmt.width)``
+        Product.
+    """
+
+    LATENCY = 4
+
+    def __init__(self, *, fmt):
+        self._fmt = fmt
+        super().__init__({
+            "en": In(1, init=1),
+            "a":  In(fmt.width),
+            "b":  In(fmt.width),
+            "o":  Out(fmt.width),
+        })
+
+    def elaborate(self, platform):
+        m    = Module()
+        bits = self._fmt.mantissa_bits
+        high = bits + self._fmt.exponent_bits
+
+        # Operands.
+        a, b = delay(m, self.a, name="a"), delay(m, self.b, name="b")
+
+        # Product.
+        product  = delay(m, Cat(a[:bits], C(1, 1)) * Cat(b[:bits], C(1, 1)), name="product")
+        exponent = delay(m, a[bits:high] + b[bits:high], name="exponent")
+        sign     = delay(m, a[high] ^ b[high], name="sign")
+        zero     = delay(m, ~(a[bits:high].any() & b[bits:high].any()), name="zero")
+
+        # Normalise: the product lies between 1 and 4.
+        tall     = product[-1]
+        below    = Mux(tall, product[:-1], product << 1)[:2 * bits + 1]  # what follows the leading one
+        kept     = below[bits + 1:]
+        up       = delay(m, halve_even(kept, below[bits], below[:bits].any()), name="up")
+        mantissa = delay(m, kept, name="mantissa")
+        tall     = delay(m, tall, name="tall")
+        exponent, sign, zero = (delay(m, value) for value in (exponent, sign, zero))
+
+        # Round. Minus the bias is plus one step of the exponent, here together with the rounding, and minus
+        # half of its range, which touches the leading bits only.
+        steps  = Cat(up, C(0, bits - 1), ~tall, tall)
+        packed = Cat(mantissa, exponent) + steps - (1 << (high - 1))
+        m.d.sync += self.o.eq(saturated(self._fmt, packed, sign=sign, zero=zero))
+
+        return EnableInserter(self.en)(m)
