@@ -32,6 +32,16 @@ def test_imports_are_of_this_checkout(root, pyproject):
         assert importlib.import_module(package).__file__ == str(folder / "__init__.py")
 
 
+def test_every_other_file_is_shipped(root, pyproject):
+    """Sources of other languages, constraints and markers are package data."""
+    patterns = pyproject["tool"]["setuptools"]["package-data"]
+    shipped = {path for package, globs in patterns.items() for pattern in globs
+               for path in root.joinpath(*package.split(".")[1:]).glob(pattern)}
+    present = {path for part in PARTS for path in (root / part).rglob("*")
+               if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert sorted(map(str, present - shipped)) == []
+
+
 def test_no_shadowing_folder(root):
     """A folder `terngen` in the root would shadow the mapped packages under `python -m pytest`."""
     assert not (root / "terngen").exists()
