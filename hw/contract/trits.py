@@ -1,0 +1,134 @@
+"""Five trits in one byte: the two codes in which ternary weights lie on the tape.
+
+243 of the 256 bytes are used, 1.6 bits per weight. Which code a tape uses follows from the variant of the
+array that reads it: each variant has the code that costs it the least logic.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import itertools
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["GRAY_FIRST", "TRITS_PER_BYTE", "TritCode", "pack_trits", "trit_table", "trit_valid", "unpack_trits"]
+
+TRITS_PER_BYTE = 5
+
+#: Code of the first entry (all trits minus one) of the Gray walk. A table filler clears in step 0 and
+#: subtracts the five activations in steps 1 to 5; from there on each step changes one trit by one.
+GRAY_FIRST = 5
+
+_Table: TypeAlias = NDArray[np.int8]
+
+
+class TritCode(enum.Enum):
+    """How five trits become a byte."""
+
+    #: Two pairs and a single, for arrays of adders; see :func:`_pairs`.
+    PAIRS = "pairs"
+    #: The step number of a reflected ternary Gray walk, for arrays of tables; see :func:`_gray`.
+    GRAY = "gray"
+
+
+def _pairs() -> dict[int, tuple[int, ...]]:
+    """Bytes of :attr:`TritCode.PAIRS` and their trits.
+
+    ======== ======= ======= ====================================================
+    bits 7:6 5:3     2:0
+    ======== ======= ======= ====================================================
+    single   second  first   trit 4; trits 2 and 3; trits 0 and 1; no pair is zero
+    11       0 s s   second  trits 0 and 1 are zero, ss is the single
+    11       1 s s   first   trits 2 and 3 are zero, ss is the single
+    11       0 1 1   0 s s   both pairs are zero, ss is the single
+    ======== ======= ======= ====================================================
+
+    A single is 00 (zero), 01 (plus) or 10 (minus). A pair (a, b) that is not zero is a sign bit and two bits
+    that say which sum it takes: 00 a + b, 01 a - b, 10 b, 11 a.
+    """
+    singles = {0b00: 0, 0b01: 1, 0b10: -1}
+    kinds = {0b00: (1, 1), 0b01: (1, -1), 0b10: (0, 1), 0b11: (1, 0)}
+    pairs = kinds | {0b100 | kind: (-a, -b) for kind, (a, b) in kinds.items()}
+    table: dict[int, tuple[int, ...]] = {}
+    for top, single in singles.items():
+        for (high, second), (low, first) in itertools.product(pairs.items(), pairs.items()):
+            table[top << 6 | high << 3 | low] = (*first, *second, single)
+        for low, pair in pairs.items():
+            table[0b110_00_000 | top << 3 | low] = (0, 0, *pair, single)
+            table[0b111_00_000 | top << 3 | low] = (*pair, 0, 0, single)
+        table[0b110_11_000 | top] = (0, 0, 0, 0, single)
+    return table
+
+
+def _gray() -> dict[int, tuple[int, ...]]:
+    """Bytes of :attr:`TritCode.GRAY` and their trits.
+
+    Byte 5 is all minus one, and every byte up to 247 differs from the one before in one trit, by one. Trit 0
+    changes fastest; each trit runs up and down in turn, as reflection makes it.
+    """
+    table: dict[int, tuple[int, ...]] = {}
+    for index in range(3**TRITS_PER_BYTE):
+        trits = []
+        for place in range(TRITS_PER_BYTE):
+            rest, digit = divmod(index // 3**place, 3)
+            trits.append(1 - digit if rest % 2 else digit - 1)
+        table[GRAY_FIRST + index] = tuple(trits)
+    return table
+
+
+@functools.cache
+def _tables(code: TritCode) -> tuple[_Table, NDArray[np.bool_], NDArray[np.uint8]]:
+    """Trits of each byte, whether it is one, and the byte of each base-3 number (trit 0 lowest, plus one)."""
+    octets = {TritCode.PAIRS: _pairs, TritCode.GRAY: _gray}[code]()
+    trits = np.zeros((256, TRITS_PER_BYTE), np.int8)
+    valid = np.zeros(256, np.bool_)
+    inverse = np.zeros(3**TRITS_PER_BYTE, np.uint8)
+    for octet, values in octets.items():
+        trits[octet] = values
+        valid[octet] = True
+        inverse[sum((value + 1) * 3**place for place, value in enumerate(values))] = octet
+    for table in trits, valid, inverse:
+        table.flags.writeable = False
+    return trits, valid, inverse
+
+
+def trit_table(code: TritCode) -> _Table:
+    """The trits of every byte, int8 (256, 5); zeros for the 13 bytes that are not used."""
+    return _tables(code)[0]
+
+
+def trit_valid(code: TritCode) -> NDArray[np.bool_]:
+    """Which of the 256 bytes are used."""
+    return _tables(code)[1]
+
+
+def pack_trits(trits: ArrayLike, code: TritCode) -> NDArray[np.uint8]:
+    """Bytes of trits, (..., 5) integers in {-1, 0, 1} to uint8 (...)."""
+    array = np.asarray(trits)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"Trits must be integers, not {array.dtype}")
+    if array.shape[-1:] != (TRITS_PER_BYTE,):
+        raise ValueError(f"Trits must come in fives, not in the shape {array.shape}")
+    if array.size and not (-1 <= array.min() and array.max() <= 1):
+        wrong = array[(array < -1) | (array > 1)]
+        raise ValueError(f"Trits must be -1, 0 or 1, not {wrong.flat[0]}")
+    digits = array.astype(np.uint8, copy=False) + np.uint8(1)
+    numbers = digits[..., 4]
+    for place in (3, 2, 1, 0):
+        numbers = numbers * np.uint8(3) + digits[..., place]
+    return _tables(code)[2][numbers]
+
+
+def unpack_trits(octets: ArrayLike, code: TritCode) -> _Table:
+    """Trits of bytes, uint8 (...) to int8 (..., 5). A byte that is not used is refused."""
+    array = np.asarray(octets)
+    if array.dtype != np.uint8:
+        raise TypeError(f"Packed trits must be uint8, not {array.dtype}")
+    table, valid, _ = _tables(code)
+    if not valid[array].all():
+        place = int(np.argmin(valid[array.reshape(-1)]))
+        raise ValueError(f"Byte {place} must be a code of {code.value} trits, not {array.reshape(-1)[place]:#04x}")
+    return table[array]
