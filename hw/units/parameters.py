@@ -1,0 +1,117 @@
+"""Parameter vectors on their way from the tape to the vector unit."""
+
+from amaranth import Array, Cat, C, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from terngen.hw.contract.config import PARAMETER_BITS, Config
+from terngen.hw.stream import delay
+
+__all__ = ["Parameters"]
+
+
+class Parameters(wiring.Component):
+    """Holds two parameter vectors: one that the vector unit reads, one that the tape fills.
+
+    A vector is stored in beats as it comes from the tape, so that filling runs at the speed of the
+    tape, and read a lane group at a time, as often as there are slots. Parameters become codes of
+    the path format by :func:`~terngen.hw.contract.formats.widen_parameter`, which is wiring.
+    Throughput is one beat and one lane group per cycle.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    command : ``In(stream.Signature(range(beats + 1)))``
+        Announces a vector of so many beats. Taken when a bank is free.
+    i : ``In(stream.Signature(config.beat_bits))``
+        Its beats.
+    group : ``In(config.group_bits)``
+        Lane group to read from the vector in front.
+    o : ``Out(data.ArrayLayout(config.path.width, config.lanes))``
+        Codes of the group, ``READ_LATENCY`` cycles later.
+    ready : ``Out(1)``
+        A whole vector is in front.
+    pop : ``In(1)``
+        The vector in front is not needed any more.
+    """
+
+    READ_LATENCY = 3
+
+    def __init__(self, config: Config):
+        self._config = config
+        self._beats  = config.parameter_beats(config.wide)
+        super().__init__({
+            "command": In(stream.Signature(range(self._beats + 1))),
+            "i":       In(stream.Signature(config.beat_bits)),
+            "group":   In(config.group_bits),
+            "o":       Out(data.ArrayLayout(config.path.width, config.lanes)),
+            "ready":   Out(1),
+            "pop":     In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+
+        place_bits = max(1, ceil_log2(self._beats))
+        m.submodules.words = words = memory.Memory(
+            shape=config.beat_bits, depth=2 << place_bits, init=[])
+        write = words.write_port()
+        read  = words.read_port()
+
+        # Filling.
+        back   = Signal()           # bank that is filled next
+        front  = Signal()           # bank that is read
+        full   = Signal(2)          # whole vectors, by bank
+        place  = Signal(place_bits)
+        left   = Signal(range(self._beats + 1))
+        free   = Signal()
+        m.d.comb += [
+            free.eq(~full.bit_select(back, 1)),
+            self.command.ready.eq((left == 0) & free),
+            self.i.ready.eq(left != 0),
+            write.addr.eq(Cat(place, back)),
+            write.data.eq(self.i.payload),
+            write.en.eq(self.i.valid & self.i.ready),
+        ]
+        with m.If(self.command.valid & self.command.ready):
+            m.d.sync += left.eq(self.command.payload)
+            m.d.sync += place.eq(0)
+        with m.If(write.en):
+            m.d.sync += left.eq(left - 1)
+            m.d.sync += place.eq(place + 1)
+            with m.If(left == 1):
+                m.d.sync += full.bit_select(back, 1).eq(1)
+                m.d.sync += back.eq(~back)
+
+        # Reading: a beat holds several lane groups, of which one is selected after the memory.
+        m.d.comb += self.ready.eq(full.bit_select(front, 1))
+        with m.If(self.pop):
+            m.d.sync += full.bit_select(front, 1).eq(0)
+            m.d.sync += front.eq(~front)
+
+        group_width = config.lanes * PARAMETER_BITS
+        step_bits   = ceil_log2(config.beat_bits // group_width)
+        m.d.comb += read.addr.eq(Cat((self.group >> step_bits)[:place_bits], front))
+        beat = delay(m, read.data, name="beat")
+        if step_bits:
+            step  = delay(m, self.group[:step_bits], 2, name="step")
+            words = Array(beat[index * group_width:(index + 1) * group_width]
+                          for index in range(1 << step_bits))
+            beat  = Signal(group_width, name="selected")
+            m.d.sync += beat.eq(words[step])
+        else:
+            beat = delay(m, beat)
+
+        fmt      = config.path
+        shift    = fmt.mantissa_bits - fmt.parameter.mantissa_bits
+        for lane in range(config.lanes):
+            word     = beat[lane * PARAMETER_BITS:][:fmt.parameter.width]
+            exponent = word[fmt.parameter.mantissa_bits:-1]
+            m.d.comb += self.o[lane].eq(Mux(exponent.any(), Cat(C(0, shift), word), 0))
+        return m

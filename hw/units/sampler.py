@@ -1,0 +1,126 @@
+"""The best candidates among the logits."""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.contract.config import Config
+
+__all__ = ["Sampler"]
+
+
+class Sampler(wiring.Component):
+    """Keeps the ``top_k`` largest sums of each slot, with the numbers of their rows.
+
+    Larger sums stand first; equal sums stand in the order in which they came, so that the first
+    candidate is the one with the lowest row, as :mod:`terngen.sim.golden.machine` has it. A list
+    starts with empty places: the smallest sum and row ``NO_CANDIDATE``.
+
+    A transfer takes ``lanes`` cycles, one for each sum. All places of a list compare at once.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    i : ``In(stream.Signature(...))``
+        Sums of a lane group of one slot: ``slot``, ``row`` of the first lane, ``sums``.
+    vocab : ``In(32)``
+        Rows from this one on are padding.
+    clear : ``In(config.slots)``
+        Empties the lists of these slots.
+    slot : ``In(config.slot_bits)``, place : ``In(range(16))``
+        Candidate to show.
+    row : ``Out(32)``, sum : ``Out(signed(config.acc_width))``
+        That candidate, one cycle later.
+    idle : ``Out(1)``
+        Nothing is in flight.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({
+                "slot": config.slot_bits,
+                "row":  32,
+                "sums": data.ArrayLayout(signed(config.acc_width), config.lanes),
+            }))),
+            "vocab": In(32),
+            "clear": In(config.slots),
+            "slot":  In(config.slot_bits),
+            "place": In(4),
+            "row":   Out(32),
+            "sum":   Out(signed(config.acc_width)),
+            "idle":  Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        width, lanes = config.acc_width, config.lanes
+
+        # One sum after the other.
+        busy  = Signal()
+        lane  = Signal(range(lanes))
+        slot  = Signal(config.slot_bits)
+        row   = Signal(32)
+        queue = Signal(data.ArrayLayout(signed(width), lanes))
+        last  = Signal()
+        m.d.comb += [
+            last.eq(lane == lanes - 1),
+            self.i.ready.eq(~busy | last),
+            self.idle.eq(~busy),
+        ]
+        with m.If(busy):
+            m.d.sync += queue.as_value().eq(queue.as_value() >> width)
+            m.d.sync += lane.eq(lane + 1)
+            m.d.sync += row.eq(row + 1)
+            with m.If(last):
+                m.d.sync += busy.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                busy.eq(1),
+                lane.eq(0),
+                slot.eq(self.i.payload.slot),
+                row.eq(self.i.payload.row),
+                queue.eq(self.i.payload.sums),
+            ]
+
+        value = queue[0]
+        offer = Signal()
+        m.d.comb += offer.eq(busy & (row < self.vocab))
+
+        # Lists of all slots; every place takes its neighbour's candidate, the new one, or stays.
+        rows = []
+        sums = []
+        for index in range(config.slots):
+            kept_rows = [Signal(32, name=f"row_{index}_{place}", init=0xFFFF_FFFF)
+                         for place in range(config.top_k)]
+            kept_sums = [Signal(signed(width), name=f"sum_{index}_{place}",
+                                init=-(1 << width - 1)) for place in range(config.top_k)]
+            rows.append(kept_rows)
+            sums.append(kept_sums)
+            mine   = offer & (slot == index)
+            better = [value > kept for kept in kept_sums]
+            for place in range(config.top_k):
+                above_row = kept_rows[place - 1] if place else row
+                above_sum = kept_sums[place - 1] if place else value
+                above     = better[place - 1] if place else 0
+                with m.If(mine & better[place]):
+                    m.d.sync += kept_rows[place].eq(Mux(above, above_row, row))
+                    m.d.sync += kept_sums[place].eq(Mux(above, above_sum, value))
+                with m.If(self.clear[index]):
+                    m.d.sync += kept_rows[place].eq(kept_rows[place].init)
+                    m.d.sync += kept_sums[place].eq(kept_sums[place].init)
+
+        with m.Switch(self.slot):
+            for index in range(config.slots):
+                with m.Case(index):
+                    with m.Switch(self.place):
+                        for place in range(config.top_k):
+                            with m.Case(place):
+                                m.d.sync += self.row.eq(rows[index][place])
+                                m.d.sync += self.sum.eq(sums[index][place])
+        return m

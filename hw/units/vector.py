@@ -1,0 +1,576 @@
+"""The vector unit: everything that is done element by element."""
+
+from amaranth import Array, C, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.contract import trace
+from terngen.hw.contract.config import Config
+from terngen.hw.contract.tape import DRAINS, SCANS, Descriptor, Op
+from terngen.hw.stream import delay
+from terngen.hw.units.add import Add
+from terngen.hw.units.convert import FromInt, ToInt8
+from terngen.hw.units.multiply import Multiply
+from terngen.hw.units.parameters import Parameters
+from terngen.hw.units.reciprocal import Reciprocal
+from terngen.hw.units.recurrence import Recurrence
+from terngen.hw.units.sampler import Sampler
+from terngen.hw.units.sigmoid import Sigmoid
+from terngen.hw.units.site import SiteMultiply
+from terngen.hw.units.squaresum import SquareSum
+from terngen.hw.units.sums import Sums
+
+__all__ = ["Vector", "command_layout"]
+
+#: Operations that may have a parameter vector.
+_WEIGHTED = (*SCANS, Op.EMBED, Op.SQUARE, Op.GATE, Op.STORE)
+#: Cycles from a buffer's address to its data, a register behind the memory included.
+_READ = 2
+
+
+def command_layout(config: Config) -> data.StructLayout:
+    """A descriptor; the slot is that of an embedding row."""
+    return data.StructLayout({"descriptor": Descriptor, "slot": config.slot_bits})
+
+
+def _any(op, ops):
+    """Whether `op` is one of `ops`."""
+    return Cat(op == other for other in sorted(ops, key=lambda each: each.value)).any()
+
+
+class Vector(wiring.Component):
+    """Executes the operations of :class:`~terngen.hw.contract.tape.Op`, one after the other.
+
+    What each computes is written in :mod:`terngen.sim.golden.machine`. An operation is a pass over
+    its vector for each slot that takes part. In a pass one lane group enters the pipeline each
+    cycle, nothing stalls, and the next pass begins when the pipeline is empty::
+
+        sums -> float -> * s = v --+--> sigmoid(-v) --------------------------------- GATE --.
+                                   +------------------------------------------------ STORE --+
+                                   +--> silu --+------------------------------------- SILU --+
+                                   |           '-> state core -> silu -> * T1 ------ MLGRU --+--> r
+                                   +--> * T0 ----------------------------------------- GLU --+
+                                   +--> + X -------------------------------------- RESIDUAL --+
+        X, T1, Y ------------------------------------------- SCAN, SQUARE, QUANTISE ---------'
+
+        r * w = y --> Y and peak, squares, or int8 codes
+
+    A pass of ``n`` groups takes ``n`` cycles, ``latency(op)`` for the pipeline and the scalars, and
+    the operation has ``slots`` passes.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    command : ``In(stream.Signature(command_layout(config)))``
+        Operations, in order. One is taken when it is finished.
+    mask, clear : ``In(config.slots)``
+        Slots that take part; slots whose state counts as zero. Must not change during a step.
+    vocab : ``In(32)``
+        Rows of the head that are tokens.
+    weights_*, sums_*, codes_*
+        Ports of :class:`Parameters`, :class:`Sums` and :class:`Activations` seen from here.
+    top_slot, top_place, top_row, top_sum, scales
+        Results: candidates as in :class:`Sampler`, and the scale of the logits of each slot.
+    trace : ``Out(...)``
+        See :mod:`terngen.hw.contract.trace`.
+    idle : ``Out(1)``
+        Nothing is being executed.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        fmt, sites = config.path, config.sites
+        element = data.ArrayLayout(fmt.width, config.lanes)
+
+        # Cycles from the issue of a group to each point of the pipeline.
+        from_int   = FromInt(fmt=fmt, width=config.acc_width)
+        recurrence = Recurrence(config)
+
+        def multiply(site):
+            return Multiply(fmt=fmt, multiplier=site).LATENCY
+
+        self._v     = Sums.READ_LATENCY + from_int.LATENCY + multiply(sites.dequantise)
+        self._sigma = self._v + Sigmoid.LATENCY
+        self._silu  = self._sigma + multiply(sites.silu)
+        self._state = self._silu + recurrence.LATENCY - recurrence.C_DELAY
+        self._gated = self._state + Sigmoid.LATENCY + multiply(sites.silu)
+        buffered    = max(_READ, Parameters.READ_LATENCY)
+        #: Cycles from the issue of a group to its result ``r``, by operation.
+        self._result = {
+            Op.EMBED:    buffered,
+            Op.SCAN:     buffered,
+            Op.QUANTISE: buffered,
+            Op.SQUARE:   buffered,
+            Op.GATE:     self._sigma,
+            Op.STORE:    self._v,
+            Op.SILU:     self._silu,
+            Op.MLGRU:    self._gated + multiply(sites.output),
+            Op.GLU:      self._v + multiply(sites.glu),
+            Op.RESIDUAL: self._v + Add.LATENCY,
+            Op.LOGITS:   Sums.READ_LATENCY,
+        }
+        super().__init__({
+            "command":       In(stream.Signature(command_layout(config))),
+            "mask":          In(config.slots),
+            "clear":         In(config.slots),
+            "vocab":         In(32),
+
+            "weights_group": Out(config.group_bits),
+            "weights":       In(element),
+            "weights_ready": In(1),
+            "weights_pop":   Out(1),
+
+            "sums_slot":     Out(config.slot_bits),
+            "sums_group":    Out(config.group_bits),
+            "sums":          In(data.ArrayLayout(signed(config.acc_width), config.lanes)),
+            "sums_tags":     In(data.ArrayLayout(fmt.width, config.slots)),
+            "sums_ready":    In(1),
+            "sums_pop":      Out(1),
+
+            "codes_free":    In(1),
+            "codes_valid":   Out(1),
+            "codes_slot":    Out(config.slot_bits),
+            "codes_group":   Out(config.group_bits),
+            "codes":         Out(data.ArrayLayout(signed(8), config.lanes)),
+            "codes_push":    Out(1),
+            "codes_tags":    Out(data.ArrayLayout(fmt.width, config.slots)),
+
+            "top_slot":      In(config.slot_bits),
+            "top_place":     In(4),
+            "top_row":       Out(32),
+            "top_sum":       Out(signed(config.acc_width)),
+            "scales":        Out(data.ArrayLayout(fmt.width, config.slots)),
+
+            "trace":         Out(wiring.Signature({
+                "valid": Out(1),
+                "event": Out(trace.event_layout(config)),
+            })),
+            "idle":          Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, fmt, sites = self._config, self._config.path, self._config.sites
+        lanes, width, slots = config.lanes, fmt.width, config.slots
+
+        descriptor = self.command.payload.descriptor
+        op         = descriptor.opcode
+        groups     = Signal(config.group_bits + 1)
+        drains     = Signal()
+        scans      = Signal()
+        weighted   = Signal()
+        m.d.comb += [
+            groups.eq((descriptor.length + lanes - 1) >> (lanes.bit_length() - 1)),
+            drains.eq(_any(op, DRAINS)),
+            scans.eq(_any(op, SCANS)),
+            weighted.eq(descriptor.weighted | (op == Op.EMBED)),
+        ]
+
+        # Scalars of each slot.
+        def per_slot(name):
+            return Array(Signal(width, name=f"{name}_{slot}") for slot in range(slots))
+
+        peak   = per_slot("peak")
+        factor = per_slot("factor")
+        root   = per_slot("root")
+        for slot in range(slots):
+            m.d.comb += self.codes_tags[slot].eq(peak[slot])
+
+        # Control. One pass for each slot.
+        slot      = Signal(config.slot_bits)
+        active    = Signal()
+        start     = Signal()                                        # a pass begins
+        issue     = Signal()                                        # a group enters
+        issued    = Signal(config.group_bits + 1)
+        finished  = Signal(config.group_bits + 1)
+        finish    = Signal()                                        # a group has left
+        scale     = Signal(width)
+        highest   = Signal(width - 1)                               # peak of this pass so far
+        pace      = Signal(range(lanes))
+        hidden_base = Signal(range(slots * config.groups(config.hidden)))
+        wide_base   = Signal(range(slots * config.groups(config.wide)))
+        state_base  = Signal(range(slots * config.groups(config.state)))
+        row         = Signal(32)
+        scalars     = Signal()                                      # scalars of a pass are final
+        m.d.comb += active.eq(Mux(op == Op.EMBED, self.command.payload.slot == slot,
+                                  self.mask.bit_select(slot, 1)))
+
+        with m.If(start):
+            m.d.sync += finished.eq(0)
+        with m.Elif(finish):
+            m.d.sync += finished.eq(finished + 1)
+
+        m.submodules.scale = scale_mul = Multiply(fmt=fmt, multiplier=sites.dequantise)
+        scale_wait = Signal(range(scale_mul.LATENCY + 1))
+
+        m.submodules.reciprocal = reciprocal = Reciprocal(fmt=fmt)
+        m.submodules.squares = squares = SquareSum(fmt=fmt, lanes=lanes, slots=slots)
+        m.submodules.sampler = sampler = Sampler(config)
+        m.d.comb += [
+            sampler.vocab.eq(self.vocab),
+            sampler.slot.eq(self.top_slot),
+            sampler.place.eq(self.top_place),
+            self.top_row.eq(sampler.row),
+            self.top_sum.eq(sampler.sum),
+            self.sums_slot.eq(slot),
+            self.codes_slot.eq(slot),
+        ]
+        term = Signal()     # the last term of a sum of squares is offered
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.comb += self.idle.eq(~self.command.valid)
+                m.d.sync += [
+                    slot.eq(0),
+                    hidden_base.eq(0),
+                    wide_base.eq(0),
+                    state_base.eq(0),
+                ]
+                with m.If(self.command.valid
+                          & (self.sums_ready | ~drains)
+                          & (self.weights_ready | ~weighted)
+                          & (self.codes_free | (op != Op.QUANTISE))):
+                    with m.If((op == Op.LOGITS) & descriptor.first):
+                        m.d.comb += sampler.clear.eq(self.mask)
+                        m.d.sync += row.eq(0)
+                    m.next = "Slot"
+            with m.State("Slot"):
+                m.d.comb += start.eq(1)
+                m.d.sync += issued.eq(0)
+                m.d.sync += pace.eq(0)
+                m.d.sync += scale_wait.eq(scale_mul.LATENCY)
+                m.d.comb += scale_mul.a.eq(descriptor.scale)
+                m.d.comb += scale_mul.b.eq(self.sums_tags[slot])
+                with m.If(~active):
+                    m.next = "Next slot"
+                with m.Elif(drains):
+                    m.next = "Scale by peak"
+                with m.Else():
+                    m.next = "Stream"
+            with m.State("Scale by peak"):
+                m.d.comb += scale_mul.a.eq(descriptor.scale)
+                m.d.comb += scale_mul.b.eq(self.sums_tags[slot])
+                m.d.sync += scale_wait.eq(scale_wait - 1)
+                with m.If(scale_wait == 0):
+                    m.d.sync += scale.eq(scale_mul.o)
+                    m.d.sync += scale_wait.eq(scale_mul.LATENCY)
+                    m.next = "Scale by root"
+            with m.State("Scale by root"):
+                m.d.comb += scale_mul.a.eq(scale)
+                m.d.comb += scale_mul.b.eq(root[slot])
+                m.d.sync += scale_wait.eq(scale_wait - 1)
+                with m.If(scale_wait == 0):
+                    m.d.sync += scale.eq(scale_mul.o)
+                    m.next = "Stream"
+            with m.State("Stream"):
+                m.d.comb += issue.eq(pace == 0)
+                # The sampler takes one lane in a cycle.
+                with m.If(op == Op.LOGITS):
+                    m.d.sync += pace.eq(Mux(pace == lanes - 1, 0, pace + 1))
+                with m.If(issue):
+                    m.d.sync += issued.eq(issued + 1)
+                    with m.If(issued == groups - 1):
+                        m.next = "Drain"
+            with m.State("Drain"):
+                with m.If((finished == groups) & sampler.idle):
+                    with m.If(scans):
+                        m.next = "Invert peak"
+                    with m.Elif((op == Op.SQUARE) & descriptor.last):
+                        m.next = "Add term"
+                    with m.Else():
+                        m.next = "Scalars"
+            with m.State("Invert peak"):
+                m.d.comb += reciprocal.i.payload.eq(highest)
+                m.d.comb += reciprocal.i.valid.eq(1)
+                m.d.sync += peak[slot].eq(highest)
+                with m.If(reciprocal.i.ready):
+                    m.next = "Await factor"
+            with m.State("Await factor"):
+                m.d.comb += reciprocal.o.ready.eq(1)
+                with m.If(reciprocal.o.valid):
+                    m.d.sync += factor[slot].eq(reciprocal.o.payload)
+                    m.next = "Scalars"
+            with m.State("Add term"):
+                m.d.comb += term.eq(1)
+                with m.If(squares.i.ready):
+                    m.next = "Await root"
+            with m.State("Await root"):
+                m.d.comb += squares.o.ready.eq(1)
+                with m.If(squares.o.valid):
+                    m.d.sync += root[slot].eq(squares.o.payload)
+                    m.next = "Scalars"
+            with m.State("Scalars"):
+                m.d.comb += scalars.eq(1)
+                with m.If(op == Op.LOGITS):
+                    m.d.sync += self.scales[slot].eq(scale)
+                m.next = "Next slot"
+            with m.State("Next slot"):
+                m.d.sync += [
+                    slot.eq(slot + 1),
+                    hidden_base.eq(hidden_base + config.groups(config.hidden)),
+                    wide_base.eq(wide_base + config.groups(config.wide)),
+                    state_base.eq(state_base + config.groups(config.state)),
+                ]
+                with m.If(slot == slots - 1):
+                    m.next = "Done"
+                with m.Else():
+                    m.next = "Slot"
+            with m.State("Done"):
+                m.d.comb += [
+                    self.command.ready.eq(1),
+                    self.sums_pop.eq(drains),
+                    self.weights_pop.eq(weighted),
+                    self.codes_push.eq(op == Op.QUANTISE),
+                ]
+                with m.If(op == Op.LOGITS):
+                    m.d.sync += row.eq(row + descriptor.length)
+                m.next = "Idle"
+
+        # Points of the pipeline: bit k of `alive` is a group that entered k + 1 cycles ago.
+        tail      = SiteMultiply(fmt=fmt, multipliers=[sites.norm, sites.gate, sites.quantise])
+        to_int8   = ToInt8(fmt=fmt)
+        squarer   = Multiply(fmt=fmt.wide, multiplier=sites.square)
+        y_after   = tail.LATENCY                                    # from r
+        end_after = y_after + max(to_int8.LATENCY, squarer.LATENCY) + 1
+        depth     = max(self._result.values()) + end_after
+        alive     = Signal(depth)
+        m.d.sync += alive.eq(Cat(issue, alive))
+        entered   = Cat(issue, alive)                               # bit k: k cycles ago
+
+        def at(cycles, *ops):
+            """A group of one of these operations is at this point."""
+            return entered[cycles] & _any(op, ops)
+
+        def result(after=0, ops=tuple(self._result)):
+            """A group is this many cycles after its result."""
+            times = {}
+            for each in ops:
+                times.setdefault(self._result[each] + after, []).append(each)
+            return Cat(at(cycles, *each) for cycles, each in times.items()).any()
+
+        def counter(valid, name, base=None):
+            """Number of the group, or its address, at a point."""
+            shape = config.group_bits if base is None else base.shape()
+            count = Signal(shape, name=name)
+            with m.If(start):
+                m.d.sync += count.eq(0 if base is None else base)
+            with m.Elif(valid):
+                m.d.sync += count.eq(count + 1)
+            return count
+
+        # Buffers: each has one place in the pipeline where it is read, and one where it is written.
+        def buffer(name, base, depth, read_valid, write_valid, write_data):
+            m.submodules[name] = words = memory.Memory(shape=lanes * width, depth=depth, init=[])
+            read, write = words.read_port(), words.write_port()
+            m.d.comb += [
+                read.addr.eq(counter(read_valid, f"{name}_read", base)),
+                write.addr.eq(counter(write_valid, f"{name}_write", base)),
+                write.data.eq(write_data),
+                write.en.eq(write_valid),
+            ]
+            word = delay(m, read.data, _READ - 1, name=f"{name}_word")
+            return [word[lane * width:(lane + 1) * width] for lane in range(lanes)]
+
+        r        = [Signal(width, name=f"r_{lane}") for lane in range(lanes)]
+        y        = [Signal(width, name=f"y_{lane}") for lane in range(lanes)]
+        buffered = self._result[Op.SCAN] - _READ
+
+        x_read  = Signal()
+        x_write = Signal()
+        m.d.comb += x_read.eq(at(self._v - _READ, Op.RESIDUAL) | at(buffered, Op.SCAN, Op.SQUARE))
+        m.d.comb += x_write.eq(result(0, (Op.RESIDUAL, Op.EMBED)))
+        x = buffer("x", hidden_base, slots * config.groups(config.hidden), x_read, x_write,
+                   Mux(op == Op.EMBED, self.weights.as_value(), Cat(r)))
+
+        t0_read  = Signal()
+        t0_write = Signal()
+        product  = self._silu + Add.LATENCY                         # z meets c - h
+        m.d.comb += t0_read.eq(at(product - _READ, Op.MLGRU) | at(self._v - _READ, Op.GLU))
+        m.d.comb += t0_write.eq(result(0, (Op.SILU,)) | result(y_after, (Op.GATE,)))
+        t0 = buffer("t0", wide_base, slots * config.groups(config.wide), t0_read, t0_write,
+                    Mux(op == Op.GATE, Cat(y), Cat(r)))
+
+        t1_read  = Signal()
+        t1_write = Signal()
+        m.d.comb += t1_read.eq(at(self._gated - _READ, Op.MLGRU) | at(buffered, Op.SQUARE))
+        m.d.comb += t1_write.eq(result(0, (Op.STORE, Op.MLGRU, Op.GLU)))
+        t1 = buffer("t1", wide_base, slots * config.groups(config.wide), t1_read, t1_write, Cat(r))
+
+        y_read  = Signal()
+        y_write = Signal()
+        m.d.comb += y_read.eq(at(buffered, Op.QUANTISE))
+        m.d.comb += y_write.eq(result(y_after, tuple(SCANS)))
+        y_kept = buffer("y", wide_base, slots * config.groups(config.wide), y_read, y_write, Cat(y))
+
+        w_read = Signal()
+        m.d.comb += w_read.eq(result(-Parameters.READ_LATENCY, _WEIGHTED))
+        m.d.comb += self.weights_group.eq(counter(w_read, "w_read"))
+
+        # State core.
+        m.submodules.recurrence = recurrence = Recurrence(config)
+        m.d.comb += [
+            recurrence.start.eq(start),
+            recurrence.base.eq(state_base + descriptor.place),
+            recurrence.clear.eq(self.clear.bit_select(slot, 1)),
+            recurrence.read.eq(at(self._silu - recurrence.C_DELAY, Op.MLGRU)),
+        ]
+
+        # Lanes.
+        sums_group = counter(issue, "sums_read")
+        m.d.comb += self.sums_group.eq(sums_group)
+        codes = Cat()
+        for lane in range(lanes):
+            m.submodules[f"from_int_{lane}"]   = from_int   = FromInt(fmt=fmt, width=config.acc_width)
+            m.submodules[f"dequantise_{lane}"] = dequantise = Multiply(fmt=fmt, multiplier=sites.dequantise)
+            m.submodules[f"sigmoid_{lane}"]    = sigmoid    = Sigmoid(fmt=fmt)
+            m.submodules[f"silu_{lane}"]       = silu       = Multiply(fmt=fmt, multiplier=sites.silu)
+            m.submodules[f"sigmoid_h_{lane}"]  = sigmoid_h  = Sigmoid(fmt=fmt)
+            m.submodules[f"silu_h_{lane}"]     = silu_h     = Multiply(fmt=fmt, multiplier=sites.silu)
+            m.submodules[f"output_{lane}"]     = output     = Multiply(fmt=fmt, multiplier=sites.output)
+            m.submodules[f"glu_{lane}"]        = glu        = Multiply(fmt=fmt, multiplier=sites.glu)
+            m.submodules[f"residual_{lane}"]   = residual   = Add(fmt=fmt)
+
+            v = dequantise.o
+            m.d.comb += [
+                from_int.a.eq(self.sums[lane]),
+                dequantise.a.eq(from_int.o),
+                dequantise.b.eq(scale),
+                sigmoid.a.eq(Cat(v[:-1], v[-1] ^ (op == Op.GATE))),
+                silu.a.eq(delay(m, v, Sigmoid.LATENCY, name="v")),
+                silu.b.eq(sigmoid.o),
+
+                recurrence.c[lane].eq(silu.o),
+                recurrence.z[lane].eq(t0[lane]),
+                sigmoid_h.a.eq(recurrence.h[lane]),
+                silu_h.a.eq(delay(m, recurrence.h[lane], Sigmoid.LATENCY, name="h")),
+                silu_h.b.eq(sigmoid_h.o),
+                output.a.eq(t1[lane]),
+                output.b.eq(silu_h.o),
+
+                glu.a.eq(t0[lane]),
+                glu.b.eq(v),
+                residual.a.eq(x[lane]),
+                residual.b.eq(v),
+            ]
+            with m.Switch(op):
+                with m.Case(Op.GATE):
+                    m.d.comb += r[lane].eq(sigmoid.o)
+                with m.Case(Op.STORE):
+                    m.d.comb += r[lane].eq(v)
+                with m.Case(Op.SILU):
+                    m.d.comb += r[lane].eq(silu.o)
+                with m.Case(Op.MLGRU):
+                    m.d.comb += r[lane].eq(output.o)
+                with m.Case(Op.GLU):
+                    m.d.comb += r[lane].eq(glu.o)
+                with m.Case(Op.RESIDUAL):
+                    m.d.comb += r[lane].eq(residual.o)
+                with m.Case(Op.QUANTISE):
+                    m.d.comb += r[lane].eq(y_kept[lane])
+                with m.Case(Op.SQUARE):
+                    m.d.comb += r[lane].eq(Mux(descriptor.source, t1[lane], x[lane]))
+                with m.Case(Op.EMBED):
+                    m.d.comb += r[lane].eq(self.weights[lane])
+                with m.Default():
+                    m.d.comb += r[lane].eq(x[lane])
+
+            # The tail: weighted, and reduced or quantised.
+            tail = SiteMultiply(fmt=fmt, multipliers=[sites.norm, sites.gate, sites.quantise])
+            m.submodules[f"tail_{lane}"]    = tail
+            m.submodules[f"to_int8_{lane}"] = to_int8 = ToInt8(fmt=fmt)
+            m.submodules[f"square_{lane}"]  = squarer = Multiply(fmt=fmt.wide, multiplier=sites.square)
+            exponent_top = y[lane][-2]
+            present      = y[lane][fmt.mantissa_bits:-1].any()
+            widened      = Mux(present, Cat(y[lane][:-2], ~exponent_top, exponent_top, C(0, 1)), 0)
+            m.d.comb += [
+                tail.product.eq(Mux(op == Op.QUANTISE, 2, op == Op.GATE)),
+                tail.a.eq(r[lane]),
+                tail.b.eq(Mux(op == Op.QUANTISE, factor[slot],
+                              Mux(descriptor.weighted, self.weights[lane], descriptor.weight))),
+                y[lane].eq(tail.o),
+                to_int8.a.eq(y[lane]),
+                self.codes[lane].eq(to_int8.o),
+                squarer.a.eq(widened),
+                squarer.b.eq(widened),
+                squares.i.payload.terms[lane].eq(
+                    Mux(term, descriptor.scale if lane == 0 else 0, squarer.o)),
+            ]
+
+        # Peak.
+        with m.If(result(y_after, tuple(SCANS))):
+            group_peak = y[0][:-1]
+            for lane in range(1, lanes):
+                group_peak = Mux(y[lane][:-1] > group_peak, y[lane][:-1], group_peak)
+            with m.If(group_peak > highest):
+                m.d.sync += highest.eq(group_peak)
+        with m.If(start):
+            m.d.sync += highest.eq(0)
+
+        # Squares.
+        squared = Signal()
+        m.d.comb += squared.eq(result(y_after + squarer.LATENCY, (Op.SQUARE, Op.STORE)))
+        first_square = Signal()
+        with m.If(start):
+            m.d.sync += first_square.eq(descriptor.first)
+        with m.Elif(squared):
+            m.d.sync += first_square.eq(0)
+        m.d.comb += [
+            squares.i.valid.eq(squared | term),
+            squares.i.payload.first.eq(first_square & ~term),
+            squares.i.payload.last.eq(term),
+            squares.i.payload.slot.eq(slot),
+        ]
+
+        # Codes.
+        m.d.comb += self.codes_valid.eq(result(y_after + to_int8.LATENCY, (Op.QUANTISE,)))
+        m.d.comb += self.codes_group.eq(counter(self.codes_valid, "codes_write"))
+
+        # Logits.
+        offered = at(self._result[Op.LOGITS], Op.LOGITS)
+        offered_group = counter(offered, "offered")
+        m.d.comb += [
+            sampler.i.valid.eq(offered),
+            sampler.i.payload.slot.eq(slot),
+            sampler.i.payload.row.eq(row + (offered_group << (lanes.bit_length() - 1))),
+            sampler.i.payload.sums.eq(self.sums),
+        ]
+
+        m.d.comb += finish.eq(result(end_after))
+        self._trace(m, op, slot, scalars, start, finish, counter, {
+            "acc":      (entered[Sums.READ_LATENCY] & drains, self.sums.as_value()),
+            "value":    (result(0), Cat(r)),
+            "state":    (at(self._state, Op.MLGRU), recurrence.h.as_value()),
+            "weighted": (result(y_after), Cat(y)),
+            "code":     (self.codes_valid, self.codes.as_value()),
+        }, {"scale": scale, "peak": peak[slot], "factor": factor[slot], "root": root[slot]})
+        return m
+
+    def _trace(self, m, op, slot, scalars, start, finish, counter, elements, values):
+        """Keeps what each point of the pipeline shows until the group has left it."""
+        config = self._config
+        event  = self.trace.event
+        fields = {}
+        group  = counter(finish, "trace_group")
+        for name, (valid, word) in elements.items():
+            kept = memory.Memory(shape=len(word), depth=1 << config.group_bits, init=[])
+            m.submodules[f"trace_{name}"] = kept
+            write, read = kept.write_port(), kept.read_port(domain="comb")
+            m.d.comb += [
+                write.addr.eq(counter(valid, f"trace_{name}_group")),
+                write.data.eq(word),
+                write.en.eq(valid),
+                read.addr.eq(group),
+            ]
+            fields[name] = read.data
+        m.d.comb += [
+            self.trace.valid.eq(finish | scalars),
+            event.op.eq(op),
+            event.slot.eq(slot),
+            event.group.eq(group),
+            event.scalars.eq(scalars),
+            *(event[name].as_value().eq(word) for name, word in fields.items()),
+            *(event[name].eq(value) for name, value in values.items()),
+        ]
