@@ -1,0 +1,142 @@
+"""The player: one step of the machine, from the registers to idle."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.contract.config import Config
+from terngen.hw.contract.tape import Play
+from terngen.hw.control.sequencer import segment_layout
+
+__all__ = ["Player"]
+
+
+class Player(wiring.Component):
+    """Has the tape played for a step: the embedding row of each slot, then a part of the tape.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    go : ``In(1)``
+        Starts a step. Everything below must not change until it is done.
+    mask : ``In(config.slots)``
+        Slots that take part.
+    tokens : ``In(data.ArrayLayout(32, config.slots))``
+        Token of each slot.
+    embed_start, embed_beats : ``In(32)``
+        First beat of the embedding, and beats of a row; zero beats: no embedding is read.
+    play_start, play_count : ``In(32)``
+        Beats to play then.
+    play : ``Out(stream.Signature(Play))``
+        Requests to the tape reader.
+    segment : ``Out(stream.Signature(segment_layout(config)))``
+        The same for the sequencer.
+    machine_idle : ``In(1)``
+        Nothing is being read, multiplied or computed.
+    busy : ``Out(1)``
+        A step is under way.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "go":           In(1),
+            "mask":         In(config.slots),
+            "tokens":       In(data.ArrayLayout(32, config.slots)),
+            "embed_start":  In(32),
+            "embed_beats":  In(32),
+            "play_start":   In(32),
+            "play_count":   In(32),
+            "play":         Out(stream.Signature(Play)),
+            "segment":      Out(stream.Signature(segment_layout(config))),
+            "machine_idle": In(1),
+            "busy":         Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+
+        slot   = Signal(config.slot_bits)
+        token  = Signal(32)
+        stride = Signal(32)         # beats of a row, times the weight of the lowest bit of `token`
+        start  = Signal(32)
+        embed  = Signal()
+        asked  = Signal()           # the reader has the request
+        told   = Signal()           # the sequencer has the request
+        settle = Signal(range(4))
+        m.d.comb += [
+            self.play.payload.start.eq(start),
+            self.play.payload.count.eq(Mux(embed, self.embed_beats, self.play_count)),
+            self.segment.payload.embed.eq(embed),
+            self.segment.payload.slot.eq(slot),
+            self.segment.payload.beats.eq(self.play.payload.count),
+        ]
+
+        with m.FSM() as fsm:
+            m.d.comb += self.busy.eq(~fsm.ongoing("Idle"))
+            with m.State("Idle"):
+                m.d.sync += slot.eq(0)
+                with m.If(self.go):
+                    m.next = "Embedding"
+            with m.State("Embedding"):
+                m.d.sync += [
+                    embed.eq(1),
+                    token.eq(self.tokens[slot]),
+                    stride.eq(self.embed_beats),
+                    start.eq(self.embed_start),
+                ]
+                with m.If(self.embed_beats == 0):
+                    m.next = "Part"
+                with m.Elif(self.mask.bit_select(slot, 1)):
+                    m.next = "Row"
+                with m.Else():
+                    m.next = "Next slot"
+            with m.State("Row"):
+                # start + token * stride, one bit of the token per cycle.
+                with m.If(token[0]):
+                    m.d.sync += start.eq(start + stride)
+                m.d.sync += token.eq(token >> 1)
+                m.d.sync += stride.eq(stride << 1)
+                with m.If(token == 0):
+                    m.next = "Request"
+            with m.State("Part"):
+                m.d.sync += embed.eq(0)
+                m.d.sync += start.eq(self.play_start)
+                with m.If(self.play_count == 0):
+                    m.next = "Settle"
+                with m.Else():
+                    m.next = "Request"
+            with m.State("Request"):
+                m.d.comb += self.play.valid.eq(~asked)
+                m.d.comb += self.segment.valid.eq(~told)
+                with m.If(self.play.valid & self.play.ready):
+                    m.d.sync += asked.eq(1)
+                with m.If(self.segment.valid & self.segment.ready):
+                    m.d.sync += told.eq(1)
+                with m.If(asked & told):
+                    m.d.sync += asked.eq(0)
+                    m.d.sync += told.eq(0)
+                    with m.If(embed):
+                        m.next = "Next slot"
+                    with m.Else():
+                        m.next = "Settle"
+            with m.State("Next slot"):
+                m.d.sync += slot.eq(slot + 1)
+                with m.If(slot == config.slots - 1):
+                    m.next = "Part"
+                with m.Else():
+                    m.next = "Embedding"
+            with m.State("Settle"):
+                # What one unit hands on may take a few cycles to show as work of the next.
+                with m.If(self.machine_idle):
+                    m.d.sync += settle.eq(settle + 1)
+                    with m.If(settle == 3):
+                        m.next = "Idle"
+                with m.Else():
+                    m.d.sync += settle.eq(0)
+        return m

@@ -1,0 +1,201 @@
+"""The registers: what a host sees and sets, see :mod:`terngen.hw.contract.regs`."""
+
+from amaranth import Array, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.contract import regs
+from terngen.hw.contract.config import Config
+from terngen.hw.contract.regs import Access, Reg, Status
+
+__all__ = ["Registers"]
+
+#: Registers that a host writes and the machine reads.
+_SET = ("MASK", "RESET", "EMBED_START", "EMBED_BEATS", "PLAY_START", "PLAY_COUNT", "HIDDEN", "VOCAB")
+
+
+class Registers(wiring.Component):
+    """Answers the accesses of a host.
+
+    Writes to the tape memory are handed on. A read takes four cycles, and no other access is taken
+    meanwhile; reading ``WAIT`` takes until the machine is idle.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    bus : ``In(regs.BusSignature())``
+        Accesses, and answers to reads.
+    tape : ``Out(stream.Signature(Access))``
+        Writes to the tape memory.
+    go : ``Out(1)``
+        A step is to begin.
+    mask, reset : ``Out(config.slots)``; embed_start, ..., vocab : ``Out(32)``; tokens
+        Contents of the registers of that name.
+    busy, fault : ``In(1)``
+        Status.
+    stall_tape, stall_array, stall_vector, beat : ``In(1)``
+        Events that are counted during a step.
+    top_slot, top_place, top_row, top_sum, scales
+        Results, see :class:`~terngen.hw.units.vector.Vector`.
+    sums_slot, sums_group, sums
+        Read port of the sums, ``SUMS_LATENCY`` cycles.
+    """
+
+    #: Cycles that a read waits for its data, whichever they are.
+    READ_CYCLES = 4
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "bus":          In(regs.BusSignature()),
+            "tape":         Out(stream.Signature(Access)),
+            "go":           Out(1),
+            "mask":         Out(config.slots),
+            "reset":        Out(config.slots),
+            "embed_start":  Out(32),
+            "embed_beats":  Out(32),
+            "play_start":   Out(32),
+            "play_count":   Out(32),
+            "hidden":       Out(32),
+            "vocab":        Out(32),
+            "tokens":       Out(data.ArrayLayout(32, config.slots)),
+            "busy":         In(1),
+            "fault":        In(1),
+            "beat":         In(1),
+            "stall_tape":   In(1),
+            "stall_array":  In(1),
+            "stall_vector": In(1),
+            "top_slot":     Out(config.slot_bits),
+            "top_place":    Out(4),
+            "top_row":      In(32),
+            "top_sum":      In(signed(config.acc_width)),
+            "scales":       In(data.ArrayLayout(config.path.width, config.slots)),
+            "sums_slot":    Out(config.slot_bits),
+            "sums_group":   Out(config.group_bits),
+            "sums":         In(data.ArrayLayout(signed(config.acc_width), config.lanes)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+
+        access  = Signal(Access)
+        address = access.address
+        status  = Signal(Status)
+        m.d.comb += [
+            status.busy.eq(self.busy & ~self.fault),
+            status.fault.eq(self.fault),
+        ]
+
+        # Counters of a step.
+        running  = Signal()
+        counters = {}
+        m.d.comb += running.eq(status.busy)
+        for name, event in (("CYCLES", 1), ("BEATS", self.beat), ("STALL_TAPE", self.stall_tape),
+                            ("STALL_ARRAY", self.stall_array), ("STALL_VECTOR", self.stall_vector)):
+            counters[name] = count = Signal(32, name=name.lower())
+            with m.If(self.go):
+                m.d.sync += count.eq(0)
+            with m.Elif(running & event):
+                m.d.sync += count.eq(count + 1)
+
+        written = {name: getattr(self, name.lower()) for name in _SET}
+        digest  = config.digest
+        words   = {
+            Reg.MAGIC.value:   regs.MAGIC,
+            Reg.VERSION.value: regs.VERSION,
+            Reg.STATUS.value:  status.as_value(),
+            Reg.WAIT.value:    status.as_value(),
+            **{Reg[name].value: value for name, value in {**counters, **written}.items()},
+            **{Reg.DIGEST.value + offset: int.from_bytes(digest[offset:offset + 4], "little")
+               for offset in range(0, len(digest), 4)},
+            **{regs.token_address(slot): self.tokens[slot] for slot in range(config.slots)},
+        }
+
+        # Results and sums are looked up with parts of the address.
+        lane_bits = config.lanes.bit_length() - 1
+        place     = Signal(5)
+        is_result = Signal()
+        is_sum    = Signal()
+        lane      = address[2:2 + lane_bits]
+        m.d.comb += [
+            is_sum.eq(address[30]),
+            is_result.eq(~address[30:].any() & (address >= regs.RESULT_BASE)),
+            place.eq(address[2:7]),
+            self.top_slot.eq(address[7:] - (regs.RESULT_BASE >> 7)),
+            self.top_place.eq((place - regs.RESULT_TOP) >> 1),
+            self.sums_group.eq(address[2 + lane_bits:]),
+            self.sums_slot.eq(address[2 + lane_bits + config.group_bits:]),
+        ]
+
+        answer = Signal(32)
+        with m.If(is_sum):
+            word = Array(self.sums)[lane] if lane_bits else self.sums[0]
+            m.d.comb += answer.eq(word)
+        with m.Elif(is_result):
+            with m.If(place == regs.RESULT_SCALE):
+                m.d.comb += answer.eq(self.scales[self.top_slot])
+            with m.Else():
+                m.d.comb += answer.eq(Mux((place - regs.RESULT_TOP)[0], self.top_sum, self.top_row))
+        with m.Else():
+            with m.Switch(address):
+                for number, value in words.items():
+                    with m.Case(number):
+                        m.d.comb += answer.eq(value)
+
+        wait = Signal(range(self.READ_CYCLES))
+        with m.If(self.go):
+            m.d.sync += self.go.eq(0)
+        with m.FSM():
+            with m.State("Access"):
+                m.d.comb += self.bus.accesses.ready.eq(1)
+                m.d.sync += access.eq(self.bus.accesses.payload)
+                m.d.sync += wait.eq(self.READ_CYCLES - 1)
+                with m.If(self.bus.accesses.valid):
+                    with m.If(self.bus.accesses.payload.write):
+                        m.next = "Write"
+                    with m.Elif(self.bus.accesses.payload.address == Reg.WAIT.value):
+                        m.next = "Wait"
+                    with m.Else():
+                        m.next = "Read"
+            with m.State("Write"):
+                with m.If(address[31]):
+                    m.d.comb += self.tape.valid.eq(1)
+                    with m.If(self.tape.ready):
+                        m.next = "Access"
+                with m.Else():
+                    for name, register in written.items():
+                        with m.If(address == Reg[name].value):
+                            m.d.sync += register.eq(access.data)
+                    for slot in range(config.slots):
+                        with m.If(address == regs.token_address(slot)):
+                            m.d.sync += self.tokens[slot].eq(access.data)
+                    with m.If(address == Reg.GO.value):
+                        m.d.sync += self.go.eq(~self.busy)
+                    m.next = "Access"
+            with m.State("Wait"):
+                with m.If(~status.busy & ~self.go):
+                    m.next = "Read"
+            with m.State("Read"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 0):
+                    m.d.sync += self.bus.answers.payload.eq(answer)
+                    m.next = "Answer"
+            with m.State("Answer"):
+                m.d.comb += self.bus.answers.valid.eq(1)
+                with m.If(self.bus.answers.ready):
+                    m.next = "Access"
+        m.d.comb += self.tape.payload.eq(access)
+
+        # A state is taken as zero for one step only.
+        finished = Signal()
+        busy_before = Signal()
+        m.d.sync += busy_before.eq(self.busy)
+        m.d.comb += finished.eq(busy_before & ~self.busy)
+        with m.If(finished):
+            m.d.sync += self.reset.eq(0)
+        return m

@@ -1,0 +1,195 @@
+"""The machine."""
+
+from amaranth import Module, Mux
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.contract import trace
+from terngen.hw.contract.config import Config
+from terngen.hw.contract.tape import Play
+from terngen.hw.control.player import Player
+from terngen.hw.control.registers import Registers
+from terngen.hw.control.sequencer import Sequencer
+from terngen.hw.link.endpoint import Endpoint
+from terngen.hw.tape.loader import Loader
+from terngen.hw.tape.onchip import OnChipTape
+from terngen.hw.tape.reader import TapeReader
+from terngen.hw.units.matvec import MatVec
+from terngen.hw.units.parameters import Parameters
+from terngen.hw.units.vector import Vector
+
+__all__ = ["Machine", "OnChipMachine", "load_layout"]
+
+
+def load_layout(config: Config) -> data.StructLayout:
+    """A beat to write into the tape memory, and its number."""
+    return data.StructLayout({"address": 32, "data": config.beat_bits})
+
+
+def _trace_signature(config: Config) -> wiring.Signature:
+    return wiring.Signature({"valid": Out(1), "event": Out(trace.event_layout(config))})
+
+
+class Machine(wiring.Component):
+    """Plays tapes, and answers a host::
+
+        link --> endpoint --> registers --> player
+                                 |            |
+                               loader       reader --> sequencer --> weights --> array --> sums
+                                 |            ^  |          |                      ^         |
+                               load        beats play       '--> parameters --> vector unit <'
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    link_i, link_o : streams of octets
+        Frames of :mod:`terngen.hw.contract.wire`, from and to the host.
+    play : ``Out(stream.Signature(Play))``
+        Requests to the tape source.
+    beats : ``In(stream.Signature(config.beat_bits))``
+        What was asked for, in order.
+    load : ``Out(stream.Signature(load_layout(config)))``
+        Writes to the tape memory.
+    trace : ``Out(...)``
+        See :mod:`terngen.hw.contract.trace`.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "link_i": In(stream.Signature(8)),
+            "link_o": Out(stream.Signature(8)),
+            "play":   Out(stream.Signature(Play)),
+            "beats":  In(stream.Signature(config.beat_bits)),
+            "load":   Out(stream.Signature(load_layout(config))),
+            "trace":  Out(_trace_signature(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+
+        m.submodules.endpoint   = endpoint   = Endpoint()
+        m.submodules.registers  = registers  = Registers(config)
+        m.submodules.loader     = loader     = Loader(config)
+        m.submodules.player     = player     = Player(config)
+        m.submodules.reader     = reader     = TapeReader(config)
+        m.submodules.sequencer  = sequencer  = Sequencer(config)
+        m.submodules.parameters = parameters = Parameters(config)
+        m.submodules.matvec     = matvec     = MatVec(config)
+        m.submodules.vector     = vector     = Vector(config)
+
+        # Link and registers.
+        wiring.connect(m, wiring.flipped(self.link_i), endpoint.link_i)
+        wiring.connect(m, endpoint.link_o, wiring.flipped(self.link_o))
+        wiring.connect(m, endpoint.bus, registers.bus)
+        wiring.connect(m, registers.tape, loader.i)
+        wiring.connect(m, loader.o, wiring.flipped(self.load))
+
+        # Tape.
+        wiring.connect(m, player.play, reader.i)
+        wiring.connect(m, reader.play, wiring.flipped(self.play))
+        wiring.connect(m, wiring.flipped(self.beats), reader.beats)
+        wiring.connect(m, player.segment, sequencer.segment)
+        wiring.connect(m, reader.o, sequencer.beats)
+        wiring.connect(m, sequencer.load, parameters.command)
+        wiring.connect(m, sequencer.parameters, parameters.i)
+        wiring.connect(m, sequencer.matvec, matvec.command)
+        wiring.connect(m, sequencer.weights, matvec.weights)
+        wiring.connect(m, sequencer.vector, vector.command)
+
+        machine_idle = sequencer.idle & vector.idle & matvec.idle
+        m.d.comb += [
+            player.go.eq(registers.go),
+            player.mask.eq(registers.mask),
+            player.tokens.eq(registers.tokens),
+            player.embed_start.eq(registers.embed_start),
+            player.embed_beats.eq(registers.embed_beats),
+            player.play_start.eq(registers.play_start),
+            player.play_count.eq(registers.play_count),
+            player.machine_idle.eq(machine_idle),
+
+            sequencer.hidden.eq(registers.hidden),
+            registers.busy.eq(player.busy),
+            registers.fault.eq(sequencer.fault),
+            registers.beat.eq(reader.o.valid & reader.o.ready),
+            registers.stall_tape.eq(sequencer.stall_tape),
+            registers.stall_array.eq(sequencer.stall_array),
+            registers.stall_vector.eq(sequencer.stall_vector),
+
+            vector.mask.eq(registers.mask),
+            vector.clear.eq(registers.reset),
+            vector.vocab.eq(registers.vocab),
+            vector.top_slot.eq(registers.top_slot),
+            vector.top_place.eq(registers.top_place),
+            registers.top_row.eq(vector.top_row),
+            registers.top_sum.eq(vector.top_sum),
+            registers.scales.eq(vector.scales),
+
+            parameters.group.eq(vector.weights_group),
+            parameters.pop.eq(vector.weights_pop),
+            vector.weights.eq(parameters.o),
+            vector.weights_ready.eq(parameters.ready),
+
+            # The host looks at the sums that were taken last, while nothing happens.
+            matvec.sums_last.eq(~player.busy),
+            matvec.sums_slot.eq(Mux(player.busy, vector.sums_slot, registers.sums_slot)),
+            matvec.sums_group.eq(Mux(player.busy, vector.sums_group, registers.sums_group)),
+            matvec.sums_pop.eq(vector.sums_pop),
+            vector.sums.eq(matvec.sums),
+            vector.sums_tags.eq(matvec.sums_tags),
+            vector.sums_ready.eq(matvec.sums_ready),
+            registers.sums.eq(matvec.sums),
+
+            matvec.codes_valid.eq(vector.codes_valid),
+            matvec.codes_slot.eq(vector.codes_slot),
+            matvec.codes_group.eq(vector.codes_group),
+            matvec.codes.eq(vector.codes),
+            matvec.codes_push.eq(vector.codes_push),
+            matvec.codes_tags.eq(vector.codes_tags),
+            vector.codes_free.eq(matvec.codes_free),
+        ]
+        wiring.connect(m, vector.trace, wiring.flipped(self.trace))
+        return m
+
+
+class OnChipMachine(wiring.Component):
+    """A machine with its tape in block RAM.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+    depth : :class:`int`
+        Beats that the memory holds.
+
+    Members
+    -------
+    link_i, link_o, trace
+        As in :class:`Machine`.
+    """
+
+    def __init__(self, config: Config, *, depth: int):
+        self._config = config
+        self._depth  = depth
+        super().__init__({
+            "link_i": In(stream.Signature(8)),
+            "link_o": Out(stream.Signature(8)),
+            "trace":  Out(_trace_signature(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.machine = machine = Machine(self._config)
+        m.submodules.tape    = tape    = OnChipTape(self._config, depth=self._depth)
+        wiring.connect(m, machine.play, tape.play)
+        wiring.connect(m, tape.beats, machine.beats)
+        wiring.connect(m, machine.load, tape.load)
+        wiring.connect(m, wiring.flipped(self.link_i), machine.link_i)
+        wiring.connect(m, machine.link_o, wiring.flipped(self.link_o))
+        wiring.connect(m, machine.trace, wiring.flipped(self.trace))
+        return m
