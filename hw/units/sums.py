@@ -1,0 +1,185 @@
+"""Sums: row sums of every slot, from the ternary array to the vector unit."""
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.contract.config import Config
+from terngen.hw.stream import delay
+from terngen.hw.units.array import partial_width
+
+__all__ = ["LEAD_CYCLES", "PUSH_CYCLES", "READ_LATENCY", "REUSE_CYCLES", "Sums", "SumsSignature"]
+
+#: Cycles from an address on :class:`SumsSignature` to its sums.
+READ_LATENCY = 3
+#: Cycles from the announcement of a row group to its partial sums.
+LEAD_CYCLES = 2
+#: Cycles from the announcement of a row group to the next one of the same group, at least.
+REUSE_CYCLES = 4
+#: Cycles from the announcement of the last row group to :attr:`SumsSignature.ready`.
+PUSH_CYCLES = 4
+
+
+class SumsSignature(wiring.Signature):
+    """Port of the consumer of sums.
+
+    Members
+    -------
+    ready : ``In(1)``
+        The bank in front is complete. Stays so until `pop`.
+    tags : ``In(ArrayLayout(path.width, slots))``
+        What came with the codes that were multiplied, while `ready`.
+    slot : ``Out(slot_bits)``, group : ``Out(group_bits)``
+        What to read of the bank in front.
+    last : ``Out(1)``
+        Read the bank that was popped last instead. It is intact while nothing is multiplied.
+    sums : ``In(ArrayLayout(signed(acc_width), lanes))``
+        The sums of `slot` and `group`, ``READ_LATENCY`` cycles later.
+    pop : ``Out(1)``
+        The bank in front is not needed again; an address of the same cycle is still answered. Must
+        only be asserted while `ready`.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__({
+            "ready": In(1),
+            "tags":  In(data.ArrayLayout(config.path.width, config.slots)),
+            "slot":  Out(config.slot_bits),
+            "group": Out(config.group_bits),
+            "last":  Out(1),
+            "sums":  In(data.ArrayLayout(signed(config.acc_width), config.lanes)),
+            "pop":   Out(1),
+        })
+
+
+class Sums(wiring.Component):
+    """Queue of two banks of sums, with an accumulator in front.
+
+    A bank is opened, row groups are added to it, and after the last one it is pushed. Adding takes a
+    row group of all slots in every cycle, without flow control; a bank is never cleared, because the
+    first column block overwrites what is there.
+
+    ::
+
+        cycle    0           1        2           3        4
+        group -> read        wait     add         write
+                             partials -^                   ready
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    free : ``Out(1)``
+        There is a bank to be opened.
+    open : ``In(1)``
+        Opens it. Must only be asserted while `free`.
+    tags : ``In(ArrayLayout(path.width, slots))``
+        Goes with the bank. Sampled with `open`.
+    valid : ``In(1)``
+        Announces partial sums of a row group. A group must not come again within ``REUSE_CYCLES``,
+        except in another bank.
+    group : ``In(group_bits)``
+        That row group.
+    first : ``In(1)``
+        With `valid`: the partial sums overwrite.
+    last : ``In(1)``
+        With `valid`: the bank is complete with them.
+    partials : ``In(signed(partial_width)).array(slots, lanes)``
+        The partial sums, ``LEAD_CYCLES`` after `valid`.
+    idle : ``Out(1)``
+        No bank is open.
+    drain : ``In(SumsSignature)``
+        Where the sums go.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "free":     Out(1),
+            "open":     In(1),
+            "tags":     In(data.ArrayLayout(config.path.width, config.slots)),
+            "valid":    In(1),
+            "group":    In(config.group_bits),
+            "first":    In(1),
+            "last":     In(1),
+            "partials": In(signed(partial_width(config))).array(config.slots, config.lanes),
+            "idle":     Out(1),
+            "drain":    In(SumsSignature(config)),
+        })
+
+    def elaborate(self, platform):
+        m      = Module()
+        config = self._config
+        width  = config.acc_width
+
+        # What happens 0 to 3 cycles after the announcement.
+        valid   = [self.valid, *(Signal(name=f"valid_{cycle}") for cycle in (1, 2, 3))]
+        for now, then in zip(valid, valid[1:]):
+            m.d.sync += then.eq(now)
+        current = Signal()                                      # the bank that is added to
+        m.d.sync += current.eq(current ^ (self.valid & self.last))
+        bank    = delay(m, current, 2, name="bank")
+        first   = delay(m, self.first, 2, name="first")
+        group   = delay(m, self.group, 3, name="group")
+        push    = Signal()
+        m.d.comb += push.eq(valid[3] & delay(m, self.last, 3, name="last"))
+
+        used  = Signal(range(3))                                # banks, open or full
+        full  = Signal(range(3))                                # banks
+        back  = Signal()                                        # the bank to be opened
+        front = Signal()                                        # the bank to be drained
+        tags  = Signal(data.ArrayLayout(self.tags.shape(), 2))
+        drain = self.drain
+        m.d.comb += [
+            self.free.eq(used != 2),
+            self.idle.eq(used == full),
+            drain.ready.eq(full != 0),
+            drain.tags.eq(tags[front]),
+        ]
+        m.d.sync += [
+            used.eq(used + self.open - drain.pop),
+            full.eq(full + push - drain.pop),
+            back.eq(back ^ self.open),
+            front.eq(front ^ drain.pop),
+        ]
+        with m.If(self.open):
+            m.d.sync += tags[back].eq(self.tags)
+
+        # The bank that is added to gives its read port to the adders, the other one to the consumer.
+        # What the adders read was written REUSE_CYCLES ago, or is overwritten; what the consumer reads
+        # is written by nobody. So no word is needed that is being written.
+        shown   = delay(m, front ^ drain.last, 2, name="shown")
+        slot    = delay(m, drain.slot, 2, name="slot")
+        written = [Signal(name=f"written_{index}") for index in range(2)]
+        adds    = [self.valid & (current == index) for index in range(2)]
+        chosen  = [~first & (bank == index) for index in range(2)]
+        for index in range(2):
+            m.d.sync += written[index].eq(valid[2] & (bank == index))
+        for place, partials in enumerate(self.partials):
+            new     = [Signal(signed(width), name=f"new_{place}_{lane}", reset_less=True)
+                       for lane in range(config.lanes)]
+            answers = []
+            for index in range(2):
+                rows = memory.Memory(shape=width * config.lanes, depth=config.groups(config.rows),
+                                     init=[], attrs={"no_rw_check": 1})
+                m.submodules[f"rows_{place}_{index}"] = rows
+                write_port, read_port = rows.write_port(), rows.read_port()
+                m.d.comb += [
+                    read_port.addr.eq(Mux(adds[index], self.group, drain.group)),
+                    write_port.addr.eq(group),
+                    write_port.data.eq(Cat(new)),
+                    write_port.en.eq(written[index]),
+                ]
+                # A block RAM is slow to answer: its word meets a register before it goes anywhere.
+                answers.append(delay(m, read_port.data, name=f"answer_{place}_{index}"))
+            for lane, partial in enumerate(partials):
+                # In the first block neither bank is chosen, which makes a zero.
+                old = [answer.word_select(lane, width) & choice.replicate(width)
+                       for answer, choice in zip(answers, chosen)]
+                m.d.sync += new[lane].eq((old[0] | old[1]).as_signed() + partial)
+            with m.If(slot == place):
+                m.d.sync += drain.sums.eq(Mux(shown, answers[1], answers[0]))
+        return m
