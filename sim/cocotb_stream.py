@@ -106,8 +106,12 @@ class _Port:
         await RisingEdge(self._clk)
         if self._fresh:
             self._fresh = False
-            self._moved.set()
-            self._moved.clear()
+            self._wake()
+
+    def _wake(self):
+        """Let those who wait look again, once."""
+        self._moved.set()
+        self._moved.clear()
 
     def _level(self, handle) -> bool:
         value = handle.value
@@ -151,7 +155,7 @@ class Source(_Port):
     def clear(self):
         """Forget what is queued, as after a reset in the middle of it."""
         self._queue.clear()
-        self._moved.set()
+        self._wake()
 
     def _encode(self, value) -> int:
         if self._shape is not None:
