@@ -1,0 +1,73 @@
+import dataclasses
+
+import pytest
+
+from terngen.hw.contract.config import EXACT, PRESETS, Config, Sites
+from terngen.hw.contract.formats import FloatFormat, Multiplier
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"beat_bits": 48},           r"^Beat width must be a power of two from 16 to 1024, not 48$"),
+    ({"beat_bits": 2048},         r"^Beat width must be a power of two from 16 to 1024, not 2048$"),
+    ({"lanes": 3},                r"^Lanes must be a power of two and at most half the octets .*, not 3$"),
+    ({"lanes": 8},                r"^Lanes must be a power of two and at most half the octets .*, not 8$"),
+    ({"slots": 0},                r"^Slots must be from 1 to 16, not 0$"),
+    ({"slots": 17},               r"^Slots must be from 1 to 16, not 17$"),
+    ({"hidden": 255},             r"^Hidden must be a multiple of the lanes \(2\) from 4 to 16384, not 255$"),
+    ({"hidden": 2048},            r"^Wide must be at least hidden \(2048\), not 1024$"),
+    ({"rows": 1 << 17},           r"^Rows must be a multiple"),
+    ({"state": 0},                r"^State must be a multiple"),
+    ({"prefetch": 3},             r"^Prefetch must be a power of two from 2 to 65536, not 3$"),
+    ({"top_k": 16},               r"^Top-k must be from 1 to 15, not 16$"),
+    ({"path": FloatFormat(8, 15)}, r"^Path format must have at most 23 bits, not 24$"),
+])
+def test_size_wrong(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(Config(), **change)
+
+
+@pytest.mark.parametrize("value", [1.0, "2", True, None])
+def test_type_wrong(value):
+    with pytest.raises(TypeError, match=r"^slots must be an integer, not "):
+        Config(slots=value)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_dict_round_trip(name):
+    config = dataclasses.replace(PRESETS[name], sites=Sites.all(Multiplier("lmul")), slots=3)
+    assert Config.from_dict(config.to_dict()) == config
+    assert Config.from_dict(config.to_dict()).digest == config.digest
+
+
+def test_digest_depends_on_everything():
+    base = Config()
+    changes = [{"beat_bits": 128}, {"lanes": 4}, {"slots": 2}, {"hidden": 128}, {"wide": 2048},
+               {"rows": 2048}, {"state": 4096}, {"prefetch": 128}, {"top_k": 4},
+               {"path": FloatFormat(8, 7)}, {"sites": Sites(silu=Multiplier("lmul"))}]
+    digests = {base.digest, *(dataclasses.replace(base, **change).digest for change in changes)}
+    assert len(digests) == 1 + len(changes)
+
+
+@pytest.mark.parametrize("values, message", [
+    ({"lanse": 2},                r"^Configuration has no 'lanse'; it has beat_bits, "),
+    ({"variant": "magic"},        r"^Variant must be one of tree, not 'magic'$"),
+    ({"sites": {"gates": "exact"}}, r"^There is no product 'gates'; there are dequantise, "),
+    ({"sites": {"gate": "fast"}}, r"^Multiplier must be "),
+    ({"path": "fp16"},            r"^Float format must be written like e6m11, not 'fp16'$"),
+])
+def test_dict_wrong(values, message):
+    with pytest.raises(ValueError, match=message):
+        Config.from_dict(values)
+
+
+def test_geometry():
+    config = Config(beat_bits=64, lanes=2)
+    assert (config.lane_bytes, config.block_cols) == (4, 20)
+    assert config.matrix_beats(rows=5, cols=41) == 3 * 3
+    assert config.parameter_beats(5) == 2
+
+
+def test_sums_cannot_overflow():
+    config = Config(wide=1024)
+    assert 127 * config.wide < 1 << config.acc_width - 1
+    assert Sites.all(EXACT) == Sites()
