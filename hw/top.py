@@ -101,6 +101,8 @@ class Machine(wiring.Component):
         wiring.connect(m, sequencer.matvec, matvec.command)
         wiring.connect(m, sequencer.weights, matvec.weights)
         wiring.connect(m, sequencer.vector, vector.command)
+        wiring.connect(m, vector.weights, parameters.o)
+        wiring.connect(m, vector.codes, matvec.fill)
 
         machine_idle = sequencer.idle & vector.idle & matvec.idle
         m.d.comb += [
@@ -130,28 +132,15 @@ class Machine(wiring.Component):
             registers.top_sum.eq(vector.top_sum),
             registers.scales.eq(vector.scales),
 
-            parameters.group.eq(vector.weights_group),
-            parameters.pop.eq(vector.weights_pop),
-            vector.weights.eq(parameters.o),
-            vector.weights_ready.eq(parameters.ready),
-
             # The host looks at the sums that were taken last, while nothing happens.
-            matvec.sums_last.eq(~player.busy),
-            matvec.sums_slot.eq(Mux(player.busy, vector.sums_slot, registers.sums_slot)),
-            matvec.sums_group.eq(Mux(player.busy, vector.sums_group, registers.sums_group)),
-            matvec.sums_pop.eq(vector.sums_pop),
-            vector.sums.eq(matvec.sums),
-            vector.sums_tags.eq(matvec.sums_tags),
-            vector.sums_ready.eq(matvec.sums_ready),
-            registers.sums.eq(matvec.sums),
-
-            matvec.codes_valid.eq(vector.codes_valid),
-            matvec.codes_slot.eq(vector.codes_slot),
-            matvec.codes_group.eq(vector.codes_group),
-            matvec.codes.eq(vector.codes),
-            matvec.codes_push.eq(vector.codes_push),
-            matvec.codes_tags.eq(vector.codes_tags),
-            vector.codes_free.eq(matvec.codes_free),
+            matvec.drain.last.eq(~player.busy),
+            matvec.drain.slot.eq(Mux(player.busy, vector.sums.slot, registers.sums_slot)),
+            matvec.drain.group.eq(Mux(player.busy, vector.sums.group, registers.sums_group)),
+            matvec.drain.pop.eq(vector.sums.pop),
+            vector.sums.sums.eq(matvec.drain.sums),
+            vector.sums.tags.eq(matvec.drain.tags),
+            vector.sums.ready.eq(matvec.drain.ready),
+            registers.sums.eq(matvec.drain.sums),
         ]
         wiring.connect(m, vector.trace, wiring.flipped(self.trace))
         return m

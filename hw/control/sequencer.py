@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Descriptor, Op, descriptor_beats
-from terngen.hw.units.matvec import command_layout as matvec_layout
+from terngen.hw.units.matvec import Command
 from terngen.hw.units.vector import command_layout
 
 __all__ = ["Sequencer", "segment_layout"]
@@ -44,7 +44,7 @@ class Sequencer(wiring.Component):
         Announces a parameter vector of so many beats.
     parameters, weights : ``Out(stream.Signature(config.beat_bits))``
         Beats of parameter vectors and matrices.
-    matvec : ``Out(stream.Signature(matvec.command_layout()))``
+    matvec : ``Out(stream.Signature(matvec.Command))``
         Announces a matrix.
     fault : ``Out(1)``
         A descriptor was met that nobody knows; nothing goes on until reset.
@@ -66,7 +66,7 @@ class Sequencer(wiring.Component):
             "load":         Out(stream.Signature(32)),
             "parameters":   Out(stream.Signature(config.beat_bits)),
             "weights":      Out(stream.Signature(config.beat_bits)),
-            "matvec":       Out(stream.Signature(matvec_layout())),
+            "matvec":       Out(stream.Signature(Command)),
             "fault":        Out(1),
             "idle":         Out(1),
             "stall_tape":   Out(1),

@@ -1,6 +1,6 @@
 """Parameter vectors on their way from the tape to the vector unit."""
 
-from amaranth import Array, Cat, C, Module, Mux, Signal
+from amaranth import Array, C, Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -8,7 +8,34 @@ from amaranth.utils import ceil_log2
 from terngen.hw.contract.config import PARAMETER_BITS, Config
 from terngen.hw.stream import delay
 
-__all__ = ["Parameters"]
+__all__ = ["READ_LATENCY", "Parameters", "ParametersSignature"]
+
+#: Cycles from a group to its codes.
+READ_LATENCY = 3
+
+
+class ParametersSignature(wiring.Signature):
+    """Port of the consumer of parameters.
+
+    Members
+    -------
+    ready : ``In(1)``
+        A whole vector is in front. Stays so until `pop`.
+    group : ``Out(group_bits)``
+        Lane group to read of it.
+    codes : ``In(ArrayLayout(path.width, lanes))``
+        Its codes, ``READ_LATENCY`` cycles later.
+    pop : ``Out(1)``
+        The vector in front is not needed any more. Must only be asserted while `ready`.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__({
+            "ready": In(1),
+            "group": Out(config.group_bits),
+            "codes": In(data.ArrayLayout(config.path.width, config.lanes)),
+            "pop":   Out(1),
+        })
 
 
 class Parameters(wiring.Component):
@@ -30,17 +57,9 @@ class Parameters(wiring.Component):
         Announces a vector of so many beats. Taken when a bank is free.
     i : ``In(stream.Signature(config.beat_bits))``
         Its beats.
-    group : ``In(config.group_bits)``
-        Lane group to read from the vector in front.
-    o : ``Out(data.ArrayLayout(config.path.width, config.lanes))``
-        Codes of the group, ``READ_LATENCY`` cycles later.
-    ready : ``Out(1)``
-        A whole vector is in front.
-    pop : ``In(1)``
-        The vector in front is not needed any more.
+    o : ``In(ParametersSignature(config))``
+        Where the parameters go.
     """
-
-    READ_LATENCY = 3
 
     def __init__(self, config: Config):
         self._config = config
@@ -48,10 +67,7 @@ class Parameters(wiring.Component):
         super().__init__({
             "command": In(stream.Signature(range(self._beats + 1))),
             "i":       In(stream.Signature(config.beat_bits)),
-            "group":   In(config.group_bits),
-            "o":       Out(data.ArrayLayout(config.path.width, config.lanes)),
-            "ready":   Out(1),
-            "pop":     In(1),
+            "o":       In(ParametersSignature(config)),
         })
 
     def elaborate(self, platform):
@@ -90,17 +106,17 @@ class Parameters(wiring.Component):
                 m.d.sync += back.eq(~back)
 
         # Reading: a beat holds several lane groups, of which one is selected after the memory.
-        m.d.comb += self.ready.eq(full.bit_select(front, 1))
-        with m.If(self.pop):
+        m.d.comb += self.o.ready.eq(full.bit_select(front, 1))
+        with m.If(self.o.pop):
             m.d.sync += full.bit_select(front, 1).eq(0)
             m.d.sync += front.eq(~front)
 
         group_width = config.lanes * PARAMETER_BITS
         step_bits   = ceil_log2(config.beat_bits // group_width)
-        m.d.comb += read.addr.eq(Cat((self.group >> step_bits)[:place_bits], front))
+        m.d.comb += read.addr.eq(Cat((self.o.group >> step_bits)[:place_bits], front))
         beat = delay(m, read.data, name="beat")
         if step_bits:
-            step  = delay(m, self.group[:step_bits], 2, name="step")
+            step  = delay(m, self.o.group[:step_bits], 2, name="step")
             words = Array(beat[index * group_width:(index + 1) * group_width]
                           for index in range(1 << step_bits))
             beat  = Signal(group_width, name="selected")
@@ -113,5 +129,5 @@ class Parameters(wiring.Component):
         for lane in range(config.lanes):
             word     = beat[lane * PARAMETER_BITS:][:fmt.parameter.width]
             exponent = word[fmt.parameter.mantissa_bits:-1]
-            m.d.comb += self.o[lane].eq(Mux(exponent.any(), Cat(C(0, shift), word), 0))
+            m.d.comb += self.o.codes[lane].eq(Mux(exponent.any(), Cat(C(0, shift), word), 0))
         return m

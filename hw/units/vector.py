@@ -8,17 +8,19 @@ from terngen.hw.contract import trace
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import DRAINS, SCANS, Descriptor, Op
 from terngen.hw.stream import delay
+from terngen.hw.units import parameters, sums
+from terngen.hw.units.activations import CodesSignature
 from terngen.hw.units.add import Add
 from terngen.hw.units.convert import FromInt, ToInt8
 from terngen.hw.units.multiply import Multiply
-from terngen.hw.units.parameters import Parameters
+from terngen.hw.units.parameters import ParametersSignature
 from terngen.hw.units.reciprocal import Reciprocal
 from terngen.hw.units.recurrence import Recurrence
 from terngen.hw.units.sampler import Sampler
 from terngen.hw.units.sigmoid import Sigmoid
 from terngen.hw.units.site import SiteMultiply
 from terngen.hw.units.squaresum import SquareSum
-from terngen.hw.units.sums import Sums
+from terngen.hw.units.sums import SumsSignature
 
 __all__ = ["Vector", "command_layout"]
 
@@ -71,8 +73,12 @@ class Vector(wiring.Component):
         Slots that take part; slots whose state counts as zero. Must not change during a step.
     vocab : ``In(32)``
         Rows of the head that are tokens.
-    weights_*, sums_*, codes_*
-        Ports of :class:`Parameters`, :class:`Sums` and :class:`Activations` seen from here.
+    weights : ``Out(ParametersSignature(config))``
+        Parameter vectors.
+    sums : ``Out(SumsSignature(config))``
+        Where sums come from.
+    codes : ``Out(CodesSignature(config))``
+        Where codes go.
     top_slot, top_place, top_row, top_sum, scales
         Results: candidates as in :class:`Sampler`, and the scale of the logits of each slot.
     trace : ``Out(...)``
@@ -84,7 +90,6 @@ class Vector(wiring.Component):
     def __init__(self, config: Config):
         self._config = config
         fmt, sites = config.path, config.sites
-        element = data.ArrayLayout(fmt.width, config.lanes)
 
         # Cycles from the issue of a group to each point of the pipeline.
         from_int   = FromInt(fmt=fmt, width=config.acc_width)
@@ -93,12 +98,12 @@ class Vector(wiring.Component):
         def multiply(site):
             return Multiply(fmt=fmt, multiplier=site).LATENCY
 
-        self._v     = Sums.READ_LATENCY + from_int.LATENCY + multiply(sites.dequantise)
+        self._v     = sums.READ_LATENCY + from_int.LATENCY + multiply(sites.dequantise)
         self._sigma = self._v + Sigmoid.LATENCY
         self._silu  = self._sigma + multiply(sites.silu)
         self._state = self._silu + recurrence.LATENCY - recurrence.C_DELAY
         self._gated = self._state + Sigmoid.LATENCY + multiply(sites.silu)
-        buffered    = max(_READ, Parameters.READ_LATENCY)
+        buffered    = max(_READ, parameters.READ_LATENCY)
         #: Cycles from the issue of a group to its result ``r``, by operation.
         self._result = {
             Op.EMBED:    buffered,
@@ -111,7 +116,7 @@ class Vector(wiring.Component):
             Op.MLGRU:    self._gated + multiply(sites.output),
             Op.GLU:      self._v + multiply(sites.glu),
             Op.RESIDUAL: self._v + Add.LATENCY,
-            Op.LOGITS:   Sums.READ_LATENCY,
+            Op.LOGITS:   sums.READ_LATENCY,
         }
         super().__init__({
             "command":       In(stream.Signature(command_layout(config))),
@@ -119,25 +124,9 @@ class Vector(wiring.Component):
             "clear":         In(config.slots),
             "vocab":         In(32),
 
-            "weights_group": Out(config.group_bits),
-            "weights":       In(element),
-            "weights_ready": In(1),
-            "weights_pop":   Out(1),
-
-            "sums_slot":     Out(config.slot_bits),
-            "sums_group":    Out(config.group_bits),
-            "sums":          In(data.ArrayLayout(signed(config.acc_width), config.lanes)),
-            "sums_tags":     In(data.ArrayLayout(fmt.width, config.slots)),
-            "sums_ready":    In(1),
-            "sums_pop":      Out(1),
-
-            "codes_free":    In(1),
-            "codes_valid":   Out(1),
-            "codes_slot":    Out(config.slot_bits),
-            "codes_group":   Out(config.group_bits),
-            "codes":         Out(data.ArrayLayout(signed(8), config.lanes)),
-            "codes_push":    Out(1),
-            "codes_tags":    Out(data.ArrayLayout(fmt.width, config.slots)),
+            "weights":       Out(ParametersSignature(config)),
+            "sums":          Out(SumsSignature(config)),
+            "codes":         Out(CodesSignature(config)),
 
             "top_slot":      In(config.slot_bits),
             "top_place":     In(4),
@@ -178,7 +167,7 @@ class Vector(wiring.Component):
         factor = per_slot("factor")
         root   = per_slot("root")
         for slot in range(slots):
-            m.d.comb += self.codes_tags[slot].eq(peak[slot])
+            m.d.comb += self.codes.tags[slot].eq(peak[slot])
 
         # Control. One pass for each slot.
         slot      = Signal(config.slot_bits)
@@ -216,8 +205,8 @@ class Vector(wiring.Component):
             sampler.place.eq(self.top_place),
             self.top_row.eq(sampler.row),
             self.top_sum.eq(sampler.sum),
-            self.sums_slot.eq(slot),
-            self.codes_slot.eq(slot),
+            self.sums.slot.eq(slot),
+            self.codes.slot.eq(slot),
         ]
         term = Signal()     # the last term of a sum of squares is offered
         with m.FSM():
@@ -230,9 +219,9 @@ class Vector(wiring.Component):
                     state_base.eq(0),
                 ]
                 with m.If(self.command.valid
-                          & (self.sums_ready | ~drains)
-                          & (self.weights_ready | ~weighted)
-                          & (self.codes_free | (op != Op.QUANTISE))):
+                          & (self.sums.ready | ~drains)
+                          & (self.weights.ready | ~weighted)
+                          & (self.codes.free | (op != Op.QUANTISE))):
                     with m.If((op == Op.LOGITS) & descriptor.first):
                         m.d.comb += sampler.clear.eq(self.mask)
                         m.d.sync += row.eq(0)
@@ -243,7 +232,7 @@ class Vector(wiring.Component):
                 m.d.sync += pace.eq(0)
                 m.d.sync += scale_wait.eq(scale_mul.LATENCY)
                 m.d.comb += scale_mul.a.eq(descriptor.scale)
-                m.d.comb += scale_mul.b.eq(self.sums_tags[slot])
+                m.d.comb += scale_mul.b.eq(self.sums.tags[slot])
                 with m.If(~active):
                     m.next = "Next slot"
                 with m.Elif(drains):
@@ -252,7 +241,7 @@ class Vector(wiring.Component):
                     m.next = "Stream"
             with m.State("Scale by peak"):
                 m.d.comb += scale_mul.a.eq(descriptor.scale)
-                m.d.comb += scale_mul.b.eq(self.sums_tags[slot])
+                m.d.comb += scale_mul.b.eq(self.sums.tags[slot])
                 m.d.sync += scale_wait.eq(scale_wait - 1)
                 with m.If(scale_wait == 0):
                     m.d.sync += scale.eq(scale_mul.o)
@@ -321,9 +310,9 @@ class Vector(wiring.Component):
             with m.State("Done"):
                 m.d.comb += [
                     self.command.ready.eq(1),
-                    self.sums_pop.eq(drains),
-                    self.weights_pop.eq(weighted),
-                    self.codes_push.eq(op == Op.QUANTISE),
+                    self.sums.pop.eq(drains),
+                    self.weights.pop.eq(weighted),
+                    self.codes.push.eq(op == Op.QUANTISE),
                 ]
                 with m.If(op == Op.LOGITS):
                     m.d.sync += row.eq(row + descriptor.length)
@@ -383,7 +372,7 @@ class Vector(wiring.Component):
         m.d.comb += x_read.eq(at(self._v - _READ, Op.RESIDUAL) | at(buffered, Op.SCAN, Op.SQUARE))
         m.d.comb += x_write.eq(result(0, (Op.RESIDUAL, Op.EMBED)))
         x = buffer("x", hidden_base, slots * config.groups(config.hidden), x_read, x_write,
-                   Mux(op == Op.EMBED, self.weights.as_value(), Cat(r)))
+                   Mux(op == Op.EMBED, self.weights.codes.as_value(), Cat(r)))
 
         t0_read  = Signal()
         t0_write = Signal()
@@ -406,8 +395,8 @@ class Vector(wiring.Component):
         y_kept = buffer("y", wide_base, slots * config.groups(config.wide), y_read, y_write, Cat(y))
 
         w_read = Signal()
-        m.d.comb += w_read.eq(result(-Parameters.READ_LATENCY, _WEIGHTED))
-        m.d.comb += self.weights_group.eq(counter(w_read, "w_read"))
+        m.d.comb += w_read.eq(result(-parameters.READ_LATENCY, _WEIGHTED))
+        m.d.comb += self.weights.group.eq(counter(w_read, "w_read"))
 
         # State core.
         m.submodules.recurrence = recurrence = Recurrence(config)
@@ -419,9 +408,7 @@ class Vector(wiring.Component):
         ]
 
         # Lanes.
-        sums_group = counter(issue, "sums_read")
-        m.d.comb += self.sums_group.eq(sums_group)
-        codes = Cat()
+        m.d.comb += self.sums.group.eq(counter(issue, "sums_read"))
         for lane in range(lanes):
             m.submodules[f"from_int_{lane}"]   = from_int   = FromInt(fmt=fmt, width=config.acc_width)
             m.submodules[f"dequantise_{lane}"] = dequantise = Multiply(fmt=fmt, multiplier=sites.dequantise)
@@ -435,7 +422,7 @@ class Vector(wiring.Component):
 
             v = dequantise.o
             m.d.comb += [
-                from_int.a.eq(self.sums[lane]),
+                from_int.a.eq(self.sums.sums[lane]),
                 dequantise.a.eq(from_int.o),
                 dequantise.b.eq(scale),
                 sigmoid.a.eq(Cat(v[:-1], v[-1] ^ (op == Op.GATE))),
@@ -473,7 +460,7 @@ class Vector(wiring.Component):
                 with m.Case(Op.SQUARE):
                     m.d.comb += r[lane].eq(Mux(descriptor.source, t1[lane], x[lane]))
                 with m.Case(Op.EMBED):
-                    m.d.comb += r[lane].eq(self.weights[lane])
+                    m.d.comb += r[lane].eq(self.weights.codes[lane])
                 with m.Default():
                     m.d.comb += r[lane].eq(x[lane])
 
@@ -489,10 +476,10 @@ class Vector(wiring.Component):
                 tail.product.eq(Mux(op == Op.QUANTISE, 2, op == Op.GATE)),
                 tail.a.eq(r[lane]),
                 tail.b.eq(Mux(op == Op.QUANTISE, factor[slot],
-                              Mux(descriptor.weighted, self.weights[lane], descriptor.weight))),
+                              Mux(descriptor.weighted, self.weights.codes[lane], descriptor.weight))),
                 y[lane].eq(tail.o),
                 to_int8.a.eq(y[lane]),
-                self.codes[lane].eq(to_int8.o),
+                self.codes.codes[lane].eq(to_int8.o),
                 squarer.a.eq(widened),
                 squarer.b.eq(widened),
                 squares.i.payload.terms[lane].eq(
@@ -525,8 +512,8 @@ class Vector(wiring.Component):
         ]
 
         # Codes.
-        m.d.comb += self.codes_valid.eq(result(y_after + to_int8.LATENCY, (Op.QUANTISE,)))
-        m.d.comb += self.codes_group.eq(counter(self.codes_valid, "codes_write"))
+        m.d.comb += self.codes.valid.eq(result(y_after + to_int8.LATENCY, (Op.QUANTISE,)))
+        m.d.comb += self.codes.group.eq(counter(self.codes.valid, "codes_write"))
 
         # Logits.
         offered = at(self._result[Op.LOGITS], Op.LOGITS)
@@ -535,16 +522,16 @@ class Vector(wiring.Component):
             sampler.i.valid.eq(offered),
             sampler.i.payload.slot.eq(slot),
             sampler.i.payload.row.eq(row + (offered_group << (lanes.bit_length() - 1))),
-            sampler.i.payload.sums.eq(self.sums),
+            sampler.i.payload.sums.eq(self.sums.sums),
         ]
 
         m.d.comb += finish.eq(result(end_after))
         self._trace(m, op, slot, scalars, start, finish, counter, {
-            "acc":      (entered[Sums.READ_LATENCY] & drains, self.sums.as_value()),
+            "acc":      (entered[sums.READ_LATENCY] & drains, self.sums.sums.as_value()),
             "value":    (result(0), Cat(r)),
             "state":    (at(self._state, Op.MLGRU), recurrence.h.as_value()),
             "weighted": (result(y_after), Cat(y)),
-            "code":     (self.codes_valid, self.codes.as_value()),
+            "code":     (self.codes.valid, self.codes.codes.as_value()),
         }, {"scale": scale, "peak": peak[slot], "factor": factor[slot], "root": root[slot]})
         return m
 
