@@ -304,6 +304,7 @@ def test_weights_truncated_while_open(folder):
     b"{", b"[]", b'{"a": 1}', b'{"a": {"dtype": "F32", "shape": [1]}}',
     b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
     b'{"a": {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]}}',
+    b'{"a": {"dtype": "F32", "shape": [1, 1, 1, 1, 1, 1, 1, 1, 1], "data_offsets": [0, 4]}}',
     b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
     b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
     b'{"a": {"dtype": "X", "shape": [1], "data_offsets": [4, 0]}}',

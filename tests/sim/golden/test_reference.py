@@ -99,6 +99,37 @@ def test_sequences_are_independent(reference):
         assert (reference.forward(tokens[row]) == together[row]).all()
 
 
+class Changed:
+    """A checkpoint with some of its tensors replaced."""
+
+    def __init__(self, model, tensors):
+        self.checkpoint = Checkpoint.open(DATA / model)
+        self.geometry, self.lower_bounds = self.checkpoint.geometry, self.checkpoint.lower_bounds
+        self.ternary = self.checkpoint.ternary
+        self.tensors = tensors
+
+    def tensor(self, name):
+        return np.asarray(self.tensors.get(name, self.checkpoint.tensor(name)), np.float32)
+
+
+def test_activations_round_half_to_even():
+    # With x this large epsilon vanishes, both norms are exact, and the codes are the weights, rounded.
+    weights = np.tile([127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5], 8)
+    seen = {}
+    Reference(Changed("tiny", {
+        "model.embeddings.weight": np.full((128, 64), 2**20),
+        "model.layers.0.attn_norm.weight": np.full(64, 2**20),
+        "model.layers.0.attn.i_proj.norm.weight": weights,
+    })).forward(np.array([0]), lambda name, value: seen.update({name: value[0]}))
+    assert (seen["model.layers.0.attn.i_proj.codes"][0, :8] == [127, 0, 2, 2, 0, -2, -2, 126]).all()
+
+
+def test_saturated_gates_do_not_warn():
+    reference = Reference(Changed("tiny", {"model.layers.0.attn.f_proj.norm.weight": np.full(64, 1e5),
+                                           "model.layers.0.mlp.gate_proj.norm.weight": np.full(64, 1e5)}))
+    assert np.isfinite(reference.forward(np.arange(20))).all()
+
+
 class Doubled:
     """A model with every state twice, of which the output projection reads one: the same function."""
 
@@ -124,25 +155,6 @@ def test_expand_ratio():
     reference = Reference(Doubled(Checkpoint.open(DATA / "tiny-nolb")))
     assert_close(reference.forward(load("tiny-nolb", "tokens")[2]), load("tiny-nolb", "logits")[2])
     assert_close(reference.state[0], np.tile(load("tiny-nolb", "final_state")[2], 2))
-
-
-def test_large_activations_do_not_warn():
-    class Loud:
-        def __init__(self, checkpoint):
-            self.checkpoint = checkpoint
-            self.geometry = checkpoint.geometry
-            self.lower_bounds = checkpoint.lower_bounds
-
-        def tensor(self, name):
-            tensor = self.checkpoint.tensor(name)
-            return tensor * np.float32(1e3) if name.endswith("_norm.weight") else tensor
-
-        def ternary(self, name):
-            codes, scale = self.checkpoint.ternary(name)
-            return codes, scale * np.float32(1e3)
-
-    source = Loud(Checkpoint.open(DATA / "tiny"))
-    assert np.isfinite(Reference(source).forward(np.arange(20))).all()
 
 
 @pytest.mark.parametrize("tokens, message", [
