@@ -97,6 +97,7 @@ class Add(wiring.Component):
         sign     = delay(m, sign)
 
         # Round.
-        m.d.sync += self.o.eq(saturated(self._fmt, packed(mantissa, exponent, up), sign=sign, zero=zero))
+        result = saturated(self._fmt, packed(mantissa, exponent, up), sign=sign, zero=zero)
+        m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

@@ -40,8 +40,10 @@ class FromInt(wiring.Component):
         self._fmt   = fmt
         self._width = width
         steps       = [1 << bit for bit in reversed(range((width - 1).bit_length()))]
-        # Two levels of the shifter fit a cycle.
-        self._steps  = [steps[index:index + 2] for index in range(0, len(steps), 2)]
+        # Two levels of the shifter fit a cycle. The first cycle has one of them if their number is odd: it
+        # looks at the most bits.
+        odd          = len(steps) % 2
+        self._steps  = [steps[:1]] * odd + [steps[index:index + 2] for index in range(odd, len(steps), 2)]
         self.LATENCY = 1 + len(self._steps) + 1
         super().__init__({
             "en": In(1, init=1),
@@ -75,7 +77,8 @@ class FromInt(wiring.Component):
         exponent = delay(m, C(self._fmt.bias + self._width - 2) - skipped, name="exponent")
         sign     = delay(m, sign)
 
-        m.d.sync += self.o.eq(saturated(self._fmt, packed(mantissa, exponent, up), sign=sign, zero=zero))
+        result = saturated(self._fmt, packed(mantissa, exponent, up), sign=sign, zero=zero)
+        m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)
 
@@ -136,6 +139,7 @@ class ToInt8(wiring.Component):
         sign   = delay(m, sign, name="sign")
 
         # Minus (whole + up) is not whole, plus one, minus up.
-        m.d.sync += self.o.eq((Cat(whole, C(0, 1)) ^ sign.replicate(8)) + (up ^ sign))
+        result = (Cat(whole, C(0, 1)) ^ sign.replicate(8)) + (up ^ sign)
+        m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

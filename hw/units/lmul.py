@@ -72,6 +72,7 @@ class LMul(wiring.Component):
         # offset in one addition, and the half range touches the leading bits only.
         nudged = total + Cat(fraction, C(1, 1))
         packed = nudged - (1 << (high - 1))
-        m.d.sync += self.o.eq(saturated(self._fmt, packed, sign=sign, zero=zero))
+        result = saturated(self._fmt, packed, sign=sign, zero=zero)
+        m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

@@ -111,6 +111,7 @@ class ExactMultiply(wiring.Component):
         # half of its range, which touches the leading bits only.
         steps  = Cat(up, C(0, bits - 1), ~tall, tall)
         packed = Cat(mantissa, exponent) + steps - (1 << (high - 1))
-        m.d.sync += self.o.eq(saturated(self._fmt, packed, sign=sign, zero=zero))
+        result = saturated(self._fmt, packed, sign=sign, zero=zero)
+        m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

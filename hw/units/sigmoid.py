@@ -75,23 +75,25 @@ class Sigmoid(wiring.Component):
             init=[int(code) for code in formats.sigmoid_table(self._fmt)])
         port = table.read_port()
         m.d.comb += port.addr.eq(address)
-        tail = delay(m, port.data & delay(m, inside, 2, name="inside").replicate(high - 1), name="tail")
+        tail = delay(m, port.data, name="tail")
 
         # Align s to one: its exponent field, inverted, is the distance. Two bits are kept below the mantissa,
         # one because results below one are finer than one by a bit, and one to round by.
-        hidden     = tail[bits:].any()
+        inside     = delay(m, inside, 3, name="inside")
         distance   = ~tail[bits:]
-        part, lost = shift_right(m, Cat(C(0, 2), tail[:bits], hidden), distance)
+        part       = Cat(C(0, 2), tail[:bits], tail[bits:].any()) & inside.replicate(bits + 3)
+        part, lost = shift_right(m, part, distance)
         up         = halve_even(part[1:], part[0], lost)
         part       = delay(m, part[1:bits + 2], name="part")
         up         = delay(m, up, name="up")
-        tail       = delay(m, tail, name="tail")
+        tail       = delay(m, tail & inside.replicate(high - 1), name="tail")
         negative   = delay(m, negative, 4, name="negative")
 
         # Subtract: code of one, minus the rounded part. A borrow takes one from the exponent, whose other
         # bits are the same for one and for what lies between 1/2 and one.
         lower  = (~part ^ (1 << bits)) + ~up
         result = Cat(lower[:bits + 1], C(self._fmt.bias >> 1, field))
-        m.d.sync += self.o.eq(Mux(negative, tail, result))
+        result = Mux(negative, tail, result)
+        m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)
