@@ -1,0 +1,258 @@
+"""The driver: the same for a board, for the simulated gateware and for the golden machine."""
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from importlib.metadata import entry_points
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terngen.host.errors import ConfigError, DeviceError, InputError
+from terngen.host.transport import Transport
+from terngen.hw.contract import bits, formats, regs
+from terngen.hw.contract.regs import Reg, Status
+from terngen.hw.contract.tape import Mark, Tape
+
+__all__ = ["Counters", "Device", "Result", "devices"]
+
+#: Octets that are written between two reports of progress.
+_CHUNK = 1 << 16
+
+_GROUP = "terngen.transports"
+
+
+def devices() -> list[str]:
+    """Names of the kinds of device that can be opened."""
+    return sorted({point.name for point in entry_points(group=_GROUP)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Counters:
+    """What the machine counted in one step."""
+
+    #: From the start of the step to idle.
+    cycles:       int
+    #: Beats that the machine took.
+    beats:        int
+    #: Cycles in which it wanted a beat and had none.
+    stall_tape:   int
+    #: Cycles in which the array did not take a beat.
+    stall_array:  int
+    #: Cycles in which the vector unit did not take a beat.
+    stall_vector: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The best candidates of one slot, best first.
+
+    Equal sums stand in the order of their tokens.
+    """
+
+    #: ``(candidates,)``
+    tokens: NDArray[np.int64]
+    #: Row sums of the head: logits but for the scale, ``(candidates,)``.
+    sums:   NDArray[np.int64]
+    #: Logit of a sum of one.
+    scale:  float
+
+    @property
+    def logits(self) -> NDArray[np.float64]:
+        """``(candidates,)``"""
+        return self.sums * self.scale
+
+
+class Device:
+    """A machine with a tape.
+
+    Parameters
+    ----------
+    transport : :class:`Transport`
+        Way to the machine.
+    tape : :class:`Tape`
+        The model.
+
+    Raises
+    ------
+    ConfigError
+        If the machine and the tape were not made for each other.
+    DeviceError
+        If there is no machine, or it is of another version.
+    """
+
+    def __init__(self, transport: Transport, tape: Tape) -> None:
+        self.transport = transport
+        self.tape      = tape
+        self.config    = tape.config
+        if (magic := self._get(Reg.MAGIC)) != regs.MAGIC:
+            raise DeviceError(f"{transport.description} is not a terngen machine: it answers "
+                              f"{magic:#010x}, not {regs.MAGIC:#010x}")
+        if (version := self._get(Reg.VERSION)) != regs.VERSION:
+            raise DeviceError(f"{transport.description} has registers of version {version}, this "
+                              f"program knows version {regs.VERSION}; generate the machine again")
+        digest = transport.read(Reg.DIGEST.value, len(tape.config.digest))
+        if digest != tape.config.digest:
+            raise ConfigError(f"Machine was generated for configuration {digest.hex()}, the tape "
+                              f"for {tape.config.digest.hex()}; rebuild one of them")
+
+    @classmethod
+    def open(cls, spec: str, tape: Tape, **options: Any) -> Self:
+        """Open a device by name: ``golden`` or ``sim``.
+
+        What follows a colon in `spec` is handed to the kind of device as option ``place``.
+
+        Raises
+        ------
+        ConfigError
+            If there is no device of that kind.
+        """
+        kind, colon, place = spec.partition(":")
+        for point in entry_points(group=_GROUP):
+            if point.name == kind:
+                if colon:
+                    options["place"] = place
+                transport = point.load().open(tape.config, **options)
+                try:
+                    return cls(transport, tape)
+                except BaseException:
+                    transport.close()
+                    raise
+        raise ConfigError(f"There is no device {kind!r}; there are {', '.join(devices())}")
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self.transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # Words.
+
+    def _get(self, register: Reg) -> int:
+        return int.from_bytes(self.transport.read(register.value, 4), "little")
+
+    def _put(self, address: int, *words: int) -> None:
+        self.transport.write(address, np.array(words, "<u4").tobytes())
+
+    # Steps.
+
+    def load(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write the image of the tape into the memory of the device.
+
+        Parameters
+        ----------
+        progress
+            Called with octets written and octets in all.
+
+        Raises
+        ------
+        ConfigError
+            If the image is larger than a device can have.
+        """
+        image = self.tape.image
+        if len(image) > regs.TAPE_BYTES:
+            raise ConfigError(f"Tape has {len(image)} octets, a device at most {regs.TAPE_BYTES}")
+        for start in range(0, len(image), _CHUNK):
+            octets = image[start:start + _CHUNK].tobytes()
+            self.transport.write(regs.TAPE_BASE + start, octets + bytes(-len(octets) % 4))
+            if progress is not None:
+                progress(start + len(octets), len(image))
+        model = self.tape.model
+        self._put(Reg.HIDDEN.value, model["hidden_size"], model["vocab_size"])
+
+    @property
+    def _through(self) -> Mark:
+        """The layers and the head, which follows them."""
+        layers, head = self.tape.marks["layers"], self.tape.marks["head"]
+        return Mark(layers.start, layers.count + head.count)
+
+    def step(self, tokens: Mapping[int, int], *, reset: Collection[int] = (),
+             head: bool = True) -> Counters:
+        """Feed one token to some slots; the others are not touched.
+
+        Parameters
+        ----------
+        tokens
+            Token of each slot that takes part.
+        reset
+            Slots that begin a new sequence with this token.
+        head
+            Whether to compute the logits, see :meth:`results`.
+
+        Raises
+        ------
+        InputError
+            If a token is not in the vocabulary.
+        ValueError
+            If there is no such slot.
+        """
+        vocab = self.tape.model["vocab_size"]
+        for token in tokens.values():
+            if not 0 <= token < vocab:
+                raise InputError(f"Token must be from 0 to {vocab - 1}, not {token}")
+        slots = sorted(tokens)
+        if not slots or slots[0] < 0 or slots[-1] >= self.config.slots:
+            raise ValueError(f"Slots must be from 0 to {self.config.slots - 1}, not {slots}")
+        for slot in slots:
+            self._put(regs.token_address(slot), tokens[slot])
+        return self._run(self._through if head else self.tape.marks["layers"], slots, reset,
+                         embed=True)
+
+    def play(self, mark: str, slots: Collection[int]) -> Counters:
+        """Play one part of the tape, without an embedding."""
+        return self._run(self.tape.marks[mark], sorted(slots), (), embed=False)
+
+    def _run(self, mark: Mark, slots: Collection[int], reset: Collection[int], *,
+             embed: bool) -> Counters:
+        model = self.tape.model
+        self._put(Reg.MASK.value, sum(1 << slot for slot in slots),
+                  sum(1 << slot for slot in reset), model["embedding_start"],
+                  model["embedding_beats"] if embed else 0, mark.start, mark.count)
+        self._put(Reg.GO.value, 1)
+        words  = np.frombuffer(self.transport.read(Reg.WAIT.value, 4 * 6), "<u4")
+        status = bits.unpack(Status, int(words[0]).to_bytes(bits.size(Status), "little"))
+        if status["fault"]:
+            raise DeviceError(f"{self.transport.description} met a descriptor that it does not "
+                              f"know; load the tape again")
+        return Counters(*(int(word) for word in words[1:]))
+
+    def results(self, slot: int) -> Result:
+        """The best candidates after a step with the head."""
+        count = self.config.top_k
+        octets = self.transport.read(regs.result_address(slot), 4 * (1 + 2 * count))
+        words  = np.frombuffer(octets, "<u4")
+        tokens = words[regs.RESULT_TOP::2].astype(np.int64)
+        sums   = np.frombuffer(octets, "<i4")[regs.RESULT_TOP + 1::2].astype(np.int64)
+        known  = tokens < self.tape.model["vocab_size"]
+        return Result(tokens[known], sums[known], self._scale(words[regs.RESULT_SCALE]))
+
+    def _scale(self, code: Any) -> float:
+        return float(formats.to_float(self.config.path, code))
+
+    def logits(self, tokens: Mapping[int, int], *, reset: Collection[int] = ()
+               ) -> dict[int, NDArray[np.float32]]:
+        """One token to some slots, as :meth:`step`, and all logits of each, ``(vocab,)``.
+
+        The head is played tile by tile, and the sums of each are read: far slower than
+        :meth:`results`.
+        """
+        self.step(tokens, reset=reset, head=False)
+        vocab = self.tape.model["vocab_size"]
+        rows  = self.config.rows
+        found: dict[int, list[NDArray[np.int32]]] = {slot: [] for slot in tokens}
+        for index, start in enumerate(range(0, vocab, rows)):
+            self.play(f"head.{index}", tokens.keys())
+            for slot, parts in found.items():
+                octets = self.transport.read(regs.sum_address(self.config, slot, 0),
+                                             4 * min(rows, vocab - start))
+                parts.append(np.frombuffer(octets, "<i4"))
+        logits = {}
+        for slot, parts in found.items():
+            octets = self.transport.read(regs.result_address(slot, regs.RESULT_SCALE), 4)
+            scale  = self._scale(np.frombuffer(octets, "<u4")[0])
+            logits[slot] = (np.concatenate(parts) * scale).astype(np.float32)
+        return logits
