@@ -1,0 +1,1 @@
+"""Training of MatMul-free language models; needs PyTorch (``pip install terngen[train]``)."""

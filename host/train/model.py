@@ -1,0 +1,327 @@
+"""The MatMul-free language model in PyTorch, for training.
+
+The arithmetic is that of Zhu et al. (arXiv 2406.02528) as the public ``matmulfreellm`` code runs it
+(model type ``hgrn_bit``), and the parameters have the public names, so a state dictionary of
+:class:`HGRNBit` is a checkpoint in the public format.
+
+Shapes: B sequences, T tokens, H hidden, D recurrent (H times ``expand_ratio``), I intermediate,
+V vocabulary, L layers.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["HGRNBit", "ModelConfig", "rms_norm", "scan"]
+
+#: The epsilon of the norm inside every BitLinear: the default of the public fused kernel, which never
+#: receives the one of the configuration.
+INNER_EPS = 1e-6
+
+#: Smallest absolute maximum of activations, and smallest mean of weights, that a scale is made of.
+SCALE_FLOOR = 1e-5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Sizes of a model, named as in the public ``config.json``."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    hidden_ratio: int = 4
+    intermediate_size: int | None = None
+    expand_ratio: int = 1
+    num_heads: int = 1
+    use_lower_bound: bool = True
+    rms_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    max_position_embeddings: int = 2048
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "hidden_ratio", "expand_ratio"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if self.hidden_size % 16 or self.intermediate % 16:
+            raise ValueError(f"Hidden and intermediate size must be multiples of 16, not "
+                             f"{self.hidden_size} and {self.intermediate}")
+        if self.use_lower_bound and self.expand_ratio != 1:
+            raise ValueError(f"Lower bounds need expand_ratio=1, not {self.expand_ratio}: "
+                             f"the public format stores one bound per hidden value")
+
+    @property
+    def recurrent(self) -> int:
+        """Values of recurrent state in a layer."""
+        return self.hidden_size * self.expand_ratio
+
+    @property
+    def intermediate(self) -> int:
+        """Width of the channel mixer; where not given, the rule of the public code."""
+        if self.intermediate_size is not None:
+            return self.intermediate_size
+        return 256 * -(-int(self.hidden_size * self.hidden_ratio * 2 / 3) // 256)
+
+    @property
+    def ternary_weights(self) -> int:
+        """Ternary weights of the whole model, head included."""
+        block = 4 * self.hidden_size * self.recurrent + 3 * self.hidden_size * self.intermediate
+        return self.num_hidden_layers * block + self.vocab_size * self.hidden_size
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ModelConfig":
+        """Read the keys of a public ``config.json`` that decide the arithmetic."""
+        if values.get("model_type") != "hgrn_bit":
+            raise ValueError(f"Model type must be hgrn_bit, not {values.get('model_type')!r}")
+        if values.get("use_short_conv"):
+            raise ValueError("use_short_conv must be false; the public code cannot run it either")
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: values[name] for name in names if name in values})
+
+    def to_json(self) -> dict[str, Any]:
+        """Give every key of a public ``config.json``, for weights stored in bfloat16."""
+        return {
+            "architectures": ["HGRNBitForCausalLM"], "model_type": "hgrn_bit", "dtype": "bfloat16",
+            "attn_mode": "fused_recurrent", "use_short_conv": False, "conv_size": 4,
+            "share_conv_kernel": True, "hidden_act": "swish", "use_cache": True,
+            "fuse_cross_entropy": True, "tie_word_embeddings": False,
+            "pad_token_id": None, "bos_token_id": 1, "eos_token_id": 2,
+            **dataclasses.asdict(self),
+        }
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Scale the last axis to a root mean square of one, then by `weight`."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+
+def _log_steps(forget: Tensor, update: Tensor, state: Tensor) -> Tensor:
+    u = update.clone()
+    u[:, 0].addcmul_(forget[:, 0], state)
+    f = forget
+    span = 1
+    while span < u.shape[1]:
+        # Not in place: a step reads what it writes, `span` places on.
+        u_next, f_next = u.clone(), f.clone()
+        torch.addcmul(u[:, span:], f[:, span:], u[:, :-span], out=u_next[:, span:])
+        torch.mul(f[:, span:], f[:, :-span], out=f_next[:, span:])
+        u, f = u_next, f_next
+        span *= 2
+    return u
+
+
+# An operator of its own, because the compiler would expand its log2(T) steps into each other.
+@torch.library.custom_op("terngen::scan", mutates_args=())
+def scan(forget: Tensor, update: Tensor, state: Tensor) -> Tensor:
+    """Run ``h[t] = forget[t] * h[t - 1] + update[t]`` over axis 1 in ``log2(T)`` steps.
+
+    Each step composes every map ``h -> f h + u`` with the one a power of two before it (Hillis and
+    Steele, "Data parallel algorithms", 1986).
+
+    Parameters
+    ----------
+    forget, update : (B, T, D)
+    state : (B, D)
+        The state before the first step.
+
+    Returns
+    -------
+    (B, T, D), the state after every step.
+    """
+    return _log_steps(forget, update, state)
+
+
+@scan.register_fake
+def _(forget: Tensor, update: Tensor, state: Tensor) -> Tensor:
+    return torch.empty_like(update)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    forget, _, state = inputs
+    ctx.save_for_backward(forget, state, output)
+
+
+def _scan_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    forget, state, states = ctx.saved_tensors
+    # d[t] = grad[t] + forget[t + 1] * d[t + 1]: the same recurrence, run from the end.
+    later = torch.cat([forget[:, 1:], torch.zeros_like(forget[:, :1])], dim=1)
+    d = scan(later.flip(1), grad.flip(1), torch.zeros_like(state)).flip(1)
+    before = torch.cat([state[:, None], states[:, :-1]], dim=1)
+    return d * before, d, forget[:, 0] * d[:, 0]
+
+
+scan.register_autograd(_scan_backward, setup_context=_keep)
+
+
+class _TernaryProduct(torch.autograd.Function):
+    """Product of int8 activations with ternary weights; the gradient passes straight through rounding.
+
+    Forward, per token: ``(codes @ trits.T) * mean / scale`` with ``codes = round(y * scale)``,
+    ``scale = 127 / max|y|``, ``trits = clamp(round(W / mean|W|), -1, 1)``, both rounding half to even.
+    Both factors are small integers, so the product is exact in float32, in TF32 and in any order of
+    summation. Backward treats the two roundings as the identity.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, weight: Tensor) -> Tensor:
+        scale = 127 / y.abs().amax(-1, keepdim=True).clamp(min=SCALE_FLOOR)
+        codes = torch.round(y * scale).clamp(-128, 127)
+        mean = weight.abs().mean().clamp(min=SCALE_FLOOR)
+        trits = torch.round(weight * (1 / mean)).clamp(-1, 1)
+        # Codes travel to the backward pass in a quarter of the memory.
+        ctx.save_for_backward(codes.to(torch.int8), scale, trits, mean)
+        return F.linear(codes, trits) * (mean / scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        codes, scale, trits, mean = ctx.saved_tensors
+        grad = grads[0]
+        acts = (codes / scale).flatten(0, -2)
+        return (grad * mean) @ trits, grad.flatten(0, -2).t() @ acts
+
+
+class BitLinear(nn.Module):
+    """A ternary projection with its own norm, ``(..., cols)`` to ``(..., rows)``."""
+
+    def __init__(self, cols: int, rows: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, cols))
+        self.norm = Norm(cols)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _TernaryProduct.apply(rms_norm(x, self.norm.weight, INNER_EPS), self.weight)
+
+
+class Norm(nn.Module):
+    """Holder of a norm's weight, under its public name."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+
+class Attention(nn.Module):
+    """The token mixer, MLGRU: ``(B, T, H)`` and state ``(B, D)`` to both again."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        hidden, recurrent = config.hidden_size, config.recurrent
+        self.eps = config.rms_norm_eps
+        self.i_proj = BitLinear(hidden, recurrent)
+        self.f_proj = BitLinear(hidden, recurrent)
+        self.g_proj = BitLinear(hidden, recurrent)
+        self.g_norm = Norm(recurrent)
+        self.o_proj = BitLinear(recurrent, hidden)
+
+    def forward(self, x: Tensor, state: Tensor, bound: Tensor | None) -> tuple[Tensor, Tensor]:
+        forget = torch.sigmoid(self.f_proj(x))
+        if bound is not None:
+            forget = bound + (1 - bound) * forget
+        update = F.silu(self.i_proj(x)) * (1 - forget)
+        states = scan(forget, update, state)
+        # The norm is on the gate's projection and SiLU on the state, not the other way round.
+        mixed = rms_norm(self.g_proj(x), self.g_norm.weight, self.eps) * F.silu(states)
+        return self.o_proj(mixed), states[:, -1]
+
+
+class MLP(nn.Module):
+    """The channel mixer, a gated linear unit; the first half of `gate_proj` is the gate."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.gate_proj = BitLinear(config.hidden_size, 2 * config.intermediate)
+        self.down_proj = BitLinear(config.intermediate, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.gate_proj(x).chunk(2, dim=-1)
+        return self.down_proj(F.silu(gate) * value)
+
+
+class Block(nn.Module):
+    """One layer: token mixer and channel mixer, each behind a norm and added to its input."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.eps = config.rms_norm_eps
+        self.attn_norm = Norm(config.hidden_size)
+        self.attn = Attention(config)
+        self.mlp_norm = Norm(config.hidden_size)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, state: Tensor, bound: Tensor | None,
+                dropout: float) -> tuple[Tensor, Tensor]:
+        mixed, state = self.attn(rms_norm(x, self.attn_norm.weight, self.eps), state, bound)
+        x = x + F.dropout(mixed, dropout, self.training)
+        mixed = self.mlp(rms_norm(x, self.mlp_norm.weight, self.eps))
+        return x + F.dropout(mixed, dropout, self.training), state
+
+
+class _Trunk(nn.Module):
+    """What the public names put under ``model.``."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.norm = Norm(config.hidden_size)
+        if config.use_lower_bound:
+            self.lower_bounds = nn.Parameter(torch.zeros(config.num_hidden_layers, config.hidden_size))
+
+
+class HGRNBit(nn.Module):
+    """The whole model.
+
+    Parameters
+    ----------
+    config : :class:`ModelConfig`
+    dropout : :class:`float`
+        Share of values dropped after the embedding and at every residual addition, in training.
+    """
+
+    def __init__(self, config: ModelConfig, *, dropout: float = 0.0):
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"Dropout must be at least 0 and below 1, not {dropout!r}")
+        self.config = config
+        self.dropout = dropout
+        self.model = _Trunk(config)
+        self.lm_head = BitLinear(config.hidden_size, config.vocab_size)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2 and not name.endswith("lower_bounds"):
+                nn.init.normal_(parameter, std=config.initializer_range)
+
+    def bounds(self) -> list[Tensor | None]:
+        """Lower bounds of the forget gates, (D,) for each layer; none for the first layer."""
+        layers = self.config.num_hidden_layers
+        if not self.config.use_lower_bound:
+            return [None] * layers
+        shares = torch.softmax(self.model.lower_bounds, dim=0)
+        return [None, *(shares.cumsum(0) - shares[0]).unbind()[1:]]
+
+    def zero_state(self, batch: int) -> Tensor:
+        """The state before the first token, (L, B, D)."""
+        weight = self.lm_head.weight
+        return weight.new_zeros(self.config.num_hidden_layers, batch, self.config.recurrent)
+
+    def forward(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict the token after each of `tokens`.
+
+        Parameters
+        ----------
+        tokens : (B, T) int64
+        state : (L, B, D)
+            Taken from the previous call, or from :meth:`zero_state`.
+
+        Returns
+        -------
+        logits (B, T, V), and the state after the last token (L, B, D).
+        """
+        x = F.dropout(self.model.embeddings(tokens), self.dropout, self.training)
+        states = []
+        for layer, before, bound in zip(self.model.layers, state, self.bounds()):
+            x, after = layer(x, before, bound, self.dropout)
+            states.append(after)
+        x = rms_norm(x, self.model.norm.weight, self.config.rms_norm_eps)
+        return self.lm_head(x), torch.stack(states)
