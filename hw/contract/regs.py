@@ -1,11 +1,10 @@
 """The address space that a host sees through the link: 32-bit words, addresses in octets."""
 
-from amaranth.lib import data, enum, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, enum
 
 from terngen.hw.contract.config import Config
 
-__all__ = ["Reg", "Status", "Access", "BusSignature", "MAGIC", "VERSION", "SUMS_BASE", "TAPE_BASE",
+__all__ = ["Reg", "Status", "Access", "MAGIC", "VERSION", "SUMS_BASE", "TAPE_BASE",
            "TAPE_BYTES", "RESULT_BASE", "RESULT_STRIDE", "TOKEN_BASE", "token_address",
            "result_address", "sum_address", "RESULT_SCALE", "RESULT_TOP"]
 
@@ -90,19 +89,6 @@ class Access(data.Struct):
     write:   1
     address: 32
     data:    32
-
-
-class BusSignature(wiring.Signature):
-    """Port of something that makes accesses, one after the other.
-
-    Each read is answered by one word on ``answers``, in order; a write is not answered.
-    """
-
-    def __init__(self) -> None:
-        super().__init__({
-            "accesses": Out(stream.Signature(Access)),
-            "answers":  In(stream.Signature(32)),
-        })
 
 
 def token_address(slot: int) -> int:

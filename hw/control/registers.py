@@ -4,6 +4,7 @@ from amaranth import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from terngen.hw.bus import BusSignature
 from terngen.hw.contract import regs
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Access, Reg, Status
@@ -27,7 +28,7 @@ class Registers(wiring.Component):
 
     Members
     -------
-    bus : ``In(regs.BusSignature())``
+    bus : ``In(BusSignature())``
         Accesses, and answers to reads.
     tape : ``Out(stream.Signature(Access))``
         Writes to the tape memory.
@@ -51,7 +52,7 @@ class Registers(wiring.Component):
     def __init__(self, config: Config):
         self._config = config
         super().__init__({
-            "bus":          In(regs.BusSignature()),
+            "bus":          In(BusSignature()),
             "tape":         Out(stream.Signature(Access)),
             "go":           Out(1),
             "mask":         Out(config.slots),
