@@ -10,12 +10,12 @@ The bounds of error that follow from these definitions are in ``docs/numerics.md
 from __future__ import annotations
 
 import functools
-import re
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from terngen.hw.contract.floats import EXACT, LMUL, PATH, FloatFormat, Multiplier
 
 __all__ = [
     "EXACT",
@@ -55,154 +55,6 @@ Codes: TypeAlias = NDArray[np.int64]
 SIGMOID_ENTRIES = 2048
 
 
-@dataclass(frozen=True, order=True)
-class FloatFormat:
-    """A small float: sign (most significant bit), exponent, mantissa.
-
-    The exponent bias is ``2**(exponent_bits - 1) - 1``. Exponent field 0 is zero, whatever the other bits
-    say; the only zero that any function returns is code 0. There are no subnormals, infinities or NaNs:
-    the highest exponent field is an ordinary binade. Results that overflow saturate to the largest finite
-    value of their sign, results that are below the smallest normal value after rounding become code 0.
-
-    Parameters
-    ----------
-    exponent_bits : :class:`int`
-        2 to 10. A format of the element-wise path has at most 9, so that its ``wide`` partner exists.
-    mantissa_bits : :class:`int`
-        1 to 15, without the hidden bit.
-    """
-
-    exponent_bits: int
-    mantissa_bits: int
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.exponent_bits <= 10:
-            raise ValueError(f"Exponent must have 2 to 10 bits, not {self.exponent_bits!r}")
-        if not 1 <= self.mantissa_bits <= 15:
-            raise ValueError(f"Mantissa must have 1 to 15 bits, not {self.mantissa_bits!r}")
-
-    @classmethod
-    def parse(cls, text: str) -> FloatFormat:
-        """The format named like ``"e6m11"``."""
-        match = re.fullmatch(r"e([0-9]{1,2})m([0-9]{1,2})", text)
-        if match is None:
-            raise ValueError(f"Float format must be written like e6m11, not {text!r}")
-        return cls(int(match[1]), int(match[2]))
-
-    def __str__(self) -> str:
-        return f"e{self.exponent_bits}m{self.mantissa_bits}"
-
-    @property
-    def width(self) -> int:
-        """Bits of a code, sign included."""
-        return 1 + self.exponent_bits + self.mantissa_bits
-
-    @property
-    def bias(self) -> int:
-        """Exponent field of the values from 1 to 2."""
-        return (1 << (self.exponent_bits - 1)) - 1
-
-    @property
-    def one(self) -> int:
-        """Code of 1.0."""
-        return self.bias << self.mantissa_bits
-
-    @property
-    def smallest(self) -> int:
-        """Code of the smallest positive value."""
-        return 1 << self.mantissa_bits
-
-    @property
-    def largest(self) -> int:
-        """Code of the largest value."""
-        return (1 << (self.exponent_bits + self.mantissa_bits)) - 1
-
-    @property
-    def wide(self) -> FloatFormat:
-        """Format of squares: one exponent bit more, because a square has twice the exponent."""
-        return FloatFormat(self.exponent_bits + 1, self.mantissa_bits)
-
-    @property
-    def parameter(self) -> FloatFormat:
-        """Format of norm weights and embedding rows on the tape: at most 16 bits wide."""
-        return FloatFormat(self.exponent_bits, min(15 - self.exponent_bits, self.mantissa_bits))
-
-
-#: Default format of the element-wise path: 18 bits, one block-RAM word.
-PATH = FloatFormat(6, 11)
-
-#: Offset of ``lmul-unbiased`` for mantissas of 1 to 15 bits: the whole number of least significant bits that
-#: brings the mean relative error over all pairs of mantissas (uniform) closest to zero.
-_UNBIASED_OFFSETS = (0, 0, 1, 1, 2, 4, 7, 15, 29, 58, 116, 232, 464, 928, 1855)
-
-
-@dataclass(frozen=True, order=True)
-class Multiplier:
-    """How two floats are multiplied.
-
-    ``policy`` is one of
-
-    ``exact``
-        Product of the significands, rounded to nearest even.
-    ``lmul``
-        L-Mul (arXiv 2410.00907): one integer addition of the packed fields plus an offset of
-        ``2**(M - l)`` mantissa steps, where l = M up to 3 mantissa bits, 3 for 4, and 4 above.
-        ``lmul-paper`` is another name for it.
-    ``lmul-mitchell``
-        The same addition without an offset (Mitchell, 1962).
-    ``lmul-unbiased``
-        The offset that makes the mean relative error zero, added only where both mantissas are non-zero
-        (products by powers of two are exact).
-    ``lmul-<n>``
-        An offset of n mantissa steps.
-    """
-
-    policy: str
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"exact|lmul|lmul-mitchell|lmul-unbiased|lmul-[0-9]{1,5}", self.policy):
-            raise ValueError("Multiplier must be exact, lmul, lmul-mitchell, lmul-unbiased or lmul-<offset>, "
-                             f"not {self.policy!r}")
-
-    @classmethod
-    def parse(cls, text: str) -> Multiplier:
-        """The multiplier of that name."""
-        return cls("lmul" if text == "lmul-paper" else text)
-
-    def __str__(self) -> str:
-        return self.policy
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether it needs a product of significands."""
-        return self.policy == "exact"
-
-    @property
-    def is_gated(self) -> bool:
-        """Whether the offset is added only where both mantissas are non-zero."""
-        return self.policy == "lmul-unbiased"
-
-    def offset(self, fmt: FloatFormat) -> int:
-        """Steps of the mantissa that are added to the sum of the packed fields."""
-        bits = fmt.mantissa_bits
-        match self.policy.partition("-")[2]:
-            case "":
-                offset = 0 if self.is_exact else 1 << (bits - (bits if bits <= 3 else 3 if bits == 4 else 4))
-            case "mitchell":
-                offset = 0
-            case "unbiased":
-                offset = _UNBIASED_OFFSETS[bits - 1]
-            case steps:
-                offset = int(steps)
-        if offset >= 1 << bits:
-            raise ValueError(f"Offset of {self} must be less than one ({1 << bits} steps) in {fmt}, not {offset}")
-        return offset
-
-
-EXACT = Multiplier("exact")
-LMUL = Multiplier("lmul")
-
-
 def _integers(values: ArrayLike) -> Codes:
     array = np.asarray(values)
     if array.dtype != np.int64:
@@ -212,49 +64,41 @@ def _integers(values: ArrayLike) -> Codes:
     return array
 
 
+def _signs(fmt: FloatFormat, codes: Codes) -> Codes:
+    """Sign bits."""
+    return (codes >> (fmt.width - 1)) & 1
+
+
 def _exponents(fmt: FloatFormat, codes: Codes) -> Codes:
     """Exponent fields."""
     return (codes >> fmt.mantissa_bits) & ((1 << fmt.exponent_bits) - 1)
 
 
-def _significands(fmt: FloatFormat, codes: Codes) -> Codes:
-    """Mantissas with the hidden bit; 0 where the code is zero."""
+def _split(fmt: FloatFormat, codes: Codes) -> tuple[Codes, Codes]:
+    """Exponent fields, and significands: mantissas with the hidden bit, 0 where the code is zero."""
     hidden = 1 << fmt.mantissa_bits
-    return np.where(_exponents(fmt, codes) == 0, 0, (codes & (hidden - 1)) | hidden)
-
-
-def _signs(fmt: FloatFormat, codes: Codes) -> Codes:
-    return (codes >> (fmt.width - 1)) & 1
-
-
-def _bit_lengths(values: Codes) -> Codes:
-    """Bits of each value, 0 for 0. Values are not negative."""
-    lengths = np.frexp(values.astype(np.float64))[1].astype(np.int64)
-    # The conversion may have rounded a value of more than 53 bits up to the next power of two.
-    return lengths - ((lengths > 53) & (values >> np.maximum(lengths - 1, 0) == 0))
+    exponents = _exponents(fmt, codes)
+    return exponents, np.where(exponents == 0, 0, (codes & (hidden - 1)) | hidden)
 
 
 def _limit(fmt: FloatFormat, signs: Codes | int, magnitudes: Codes) -> Codes:
     """Flush magnitudes below the smallest, saturate those above the largest, and attach the sign."""
-    limited = np.where(magnitudes < fmt.smallest, 0, np.minimum(magnitudes, fmt.largest))
-    return limited | np.where(limited == 0, 0, signs << (fmt.width - 1))
+    return np.where(magnitudes < fmt.smallest, 0,
+                    np.minimum(magnitudes, fmt.largest) | (signs << (fmt.width - 1)))
+
+
+def _round_octets(fmt: FloatFormat, signs: Codes | int, octets: Codes, exponents: Codes | int) -> Codes:
+    """Round ``float64 * 2**exponents`` to nearest even; the float64 are positive or zero, given as bits."""
+    drop = 52 - fmt.mantissa_bits
+    # A mantissa that is rounded up to two carries into the exponent, which is just right.
+    rounded = (octets + ((1 << (drop - 1)) - 1) + ((octets >> drop) & 1)) >> drop
+    # Zeros need no care: with exponent field 0, they end below the smallest value of every format here.
+    return _limit(fmt, signs, rounded + ((exponents + (fmt.bias - 1023)) << fmt.mantissa_bits))
 
 
 def _round(fmt: FloatFormat, signs: Codes | int, values: Codes, exponents: Codes | int) -> Codes:
-    """Round ``values * 2**exponents`` to nearest even; values are not negative and below 2**62.
-
-    A value that is not exact must have its lowest bit set to say so (sticky) and at least M + 3 bits.
-    """
-    bits = fmt.mantissa_bits
-    lengths = _bit_lengths(values)
-    # Two bits to drop at least, so that there always is a half.
-    room = np.maximum(bits + 3 - lengths, 0)
-    values = values << room
-    drop = lengths + room - (bits + 1)
-    rounded = (values + ((np.int64(1) << (drop - 1)) - 1) + ((values >> drop) & 1)) >> drop
-    # The hidden bit adds one to the exponent field, and so does the carry of a mantissa rounded up to 2.
-    magnitudes = ((exponents + lengths + (fmt.bias - 2)) << bits) + rounded
-    return _limit(fmt, signs, np.where(values == 0, 0, magnitudes))
+    """Round ``values * 2**exponents`` to nearest even; values are not negative and exact in float64."""
+    return _round_octets(fmt, signs, values.astype(np.float64).view(np.int64), exponents)
 
 
 def from_float(fmt: FloatFormat, values: ArrayLike) -> Codes:
@@ -263,37 +107,28 @@ def from_float(fmt: FloatFormat, values: ArrayLike) -> Codes:
     if not np.isfinite(floats).all():
         raise ValueError(f"Values must be finite, not {floats[~np.isfinite(floats)].flat[0]}")
     octets = floats.view(np.int64)
-    exponents = (octets >> 52) & 0x7FF
-    # Subnormal doubles are far below the smallest value of any format here.
-    significands = np.where(exponents == 0, 0, (octets & ((1 << 52) - 1)) | (1 << 52))
-    return _round(fmt, (octets >> 63) & 1, significands, exponents - 1075)
+    return _round_octets(fmt, (octets >> 63) & 1, octets & ~(-1 << 63), 0)
 
 
 def to_float(fmt: FloatFormat, codes: ArrayLike) -> NDArray[np.float64]:
     """The exact value of each code."""
     codes = _integers(codes)
-    signed = np.where(_signs(fmt, codes) == 1, -1.0, 1.0) * _significands(fmt, codes) + 0.0
-    return np.ldexp(signed, (_exponents(fmt, codes) - (fmt.bias + fmt.mantissa_bits)).astype(np.int32))
+    octets = ((codes & fmt.largest) << (52 - fmt.mantissa_bits)) + ((1023 - fmt.bias) << 52)
+    return np.where(_exponents(fmt, codes) == 0, 0, octets | (_signs(fmt, codes) << 63)).view(np.float64)
 
 
 def from_int(fmt: FloatFormat, values: ArrayLike) -> Codes:
-    """The nearest code of each integer, halves to even. Integers are below 2**62 in magnitude."""
+    """The nearest code of each integer, halves to even. Integers are below 2**63 in magnitude."""
     values = _integers(values)
-    return _round(fmt, (values < 0).astype(np.int64), np.abs(values), 0)
+    numbers = np.abs(values)
+    # What float64 cannot hold loses its last bits but one, which then says that there were some.
+    cut = ((numbers >> 11) | (numbers & 0x7FF != 0)) << 11
+    return _round(fmt, (values < 0).astype(np.int64), np.where(numbers >> 53 == 0, numbers, cut), 0)
 
 
 def to_int8(fmt: FloatFormat, codes: ArrayLike) -> NDArray[np.int8]:
     """The nearest integer of each code, halves to even, saturated to -127 and 127."""
-    codes = _integers(codes)
-    significands = _significands(fmt, codes)
-    drop = fmt.bias + fmt.mantissa_bits - _exponents(fmt, codes)
-    # Two bits of fraction and one sticky bit below them hold every half; what is shifted left by eight
-    # or more is far above 127, what is shifted right by M + 4 or more is below a half.
-    scaled = (significands << 2) << np.clip(-drop, 0, 8)
-    right = np.clip(drop, 0, fmt.mantissa_bits + 4)
-    fixed = (scaled >> right) | ((scaled & ((np.int64(1) << right) - 1)) != 0)
-    rounded = np.minimum((fixed + 1 + ((fixed >> 2) & 1)) >> 2, 127)
-    return np.where(_signs(fmt, codes) == 1, -rounded, rounded).astype(np.int8)
+    return np.clip(np.rint(to_float(fmt, codes)), -127, 127).astype(np.int8)
 
 
 def magnitude(fmt: FloatFormat, codes: ArrayLike) -> Codes:
@@ -313,9 +148,8 @@ def multiply(fmt: FloatFormat, a: ArrayLike, b: ArrayLike, multiplier: Multiplie
     a, b = _integers(a), _integers(b)
     signs = _signs(fmt, a) ^ _signs(fmt, b)
     if multiplier.is_exact:
-        products = _significands(fmt, a) * _significands(fmt, b)
-        exponents = _exponents(fmt, a) + _exponents(fmt, b) - 2 * (fmt.bias + fmt.mantissa_bits)
-        return _round(fmt, signs, products, exponents)
+        (a_exponents, a), (b_exponents, b) = _split(fmt, a), _split(fmt, b)
+        return _round(fmt, signs, a * b, a_exponents + b_exponents - 2 * (fmt.bias + fmt.mantissa_bits))
 
     offset: Codes | int = multiplier.offset(fmt)
     if multiplier.is_gated:
@@ -330,15 +164,12 @@ def add(fmt: FloatFormat, a: ArrayLike, b: ArrayLike) -> Codes:
     a, b = _integers(a), _integers(b)
     a_larger = (a & fmt.largest) >= (b & fmt.largest)
     large, small = np.where(a_larger, a, b), np.where(a_larger, b, a)
-    exponents = _exponents(fmt, large)
-    # Three bits below the mantissa are enough: a difference loses more than one leading bit only where the
-    # exponents differ by at most one, and then nothing is shifted out. The last bit collects what is.
-    distance = np.minimum(exponents - _exponents(fmt, small), fmt.mantissa_bits + 4)
-    addend = _significands(fmt, small) << 3
-    aligned = (addend >> distance) | ((addend & ((np.int64(1) << distance) - 1)) != 0)
-    differ = _signs(fmt, a) ^ _signs(fmt, b)
-    sums = (_significands(fmt, large) << 3) + np.where(differ == 1, -aligned, aligned)
-    return _round(fmt, _signs(fmt, large), sums, exponents - (fmt.bias + fmt.mantissa_bits + 3))
+    (large_exponents, augend), (small_exponents, addend) = _split(fmt, large), _split(fmt, small)
+    # From a distance of M + 3 on, the smaller one is less than half of the last place, even where the
+    # difference falls into the next lower binade. How much less does not matter.
+    distance = np.minimum(large_exponents - small_exponents, fmt.mantissa_bits + 3)
+    sums = (augend << distance) + np.where(_signs(fmt, a ^ b) == 1, -addend, addend)
+    return _round(fmt, _signs(fmt, large), sums, large_exponents - distance - (fmt.bias + fmt.mantissa_bits))
 
 
 def subtract(fmt: FloatFormat, a: ArrayLike, b: ArrayLike) -> Codes:
@@ -366,6 +197,12 @@ def square(fmt: FloatFormat, codes: ArrayLike, multiplier: Multiplier) -> Codes:
     return multiply(fmt.wide, wide, wide, multiplier)
 
 
+#: First cell in the sigmoid table, and binary logarithm of the number of cells, of [1, 2), [2, 4), [4, 8) and
+#: [8, 16). The 512 cells before them are those of [0, 1).
+_SIGMOID_FIRST = np.array([512, 768, 1280, 1792])
+_SIGMOID_CELL_BITS = np.array([8, 9, 9, 8])
+
+
 def sigmoid_index(fmt: FloatFormat, magnitudes: ArrayLike) -> Codes:
     """Address in :func:`sigmoid_table` of magnitudes (codes without sign) below 16.
 
@@ -373,24 +210,33 @@ def sigmoid_index(fmt: FloatFormat, magnitudes: ArrayLike) -> Codes:
     512 in [4, 8) and 256 in [8, 16). A value belongs to the cell that its truncated bits name.
     """
     magnitudes = _integers(magnitudes)
-    exponents = _exponents(fmt, magnitudes) - fmt.bias
-    # Mantissa with hidden bit, cut or padded to nine bits below the point.
-    significands = (_significands(fmt, magnitudes) << 9) >> fmt.mantissa_bits
-    cells = significands - 512
-    below_one = significands >> np.minimum(np.maximum(-exponents, 0), 10)
-    return np.select([exponents < 0, exponents == 0, exponents == 1, exponents == 2],
-                     [below_one, 512 + (cells >> 1), 768 + cells, 1280 + cells], 1792 + (cells >> 1))
+    exponents, significands = _split(fmt, magnitudes)
+    exponents = exponents - fmt.bias
+    # Cut or padded to nine bits below the point.
+    significands = (significands << 9) >> fmt.mantissa_bits
+    segments = np.clip(exponents, 0, 3)
+    cells = (significands - 512) >> (9 - _SIGMOID_CELL_BITS[segments])
+    return np.where(exponents < 0, significands >> np.clip(-exponents, 0, 10), _SIGMOID_FIRST[segments] + cells)
 
 
 @functools.cache
 def sigmoid_table(fmt: FloatFormat) -> Codes:
     """The 2048 codes of ``sigmoid(-x)`` at the middle of each cell of :func:`sigmoid_index`."""
-    segments = [(0, 1, 512), (1, 2, 256), (2, 4, 512), (4, 8, 512), (8, 16, 256)]
-    middles = np.concatenate([low + (np.arange(cells) + 0.5) * (high - low) / cells
-                              for low, high, cells in segments])
+    starts = [0, 1, 2, 4, 8]
+    widths = [2.0**-9, *(starts[1:] / 2.0**_SIGMOID_CELL_BITS)]
+    counts = [512, *(1 << _SIGMOID_CELL_BITS)]
+    middles = np.concatenate([start + (np.arange(count) + 0.5) * width
+                              for start, width, count in zip(starts, widths, counts)])
     table = from_float(fmt, 1 / (1 + np.exp(middles)))
     table.flags.writeable = False
     return table
+
+
+@functools.cache
+def _sigmoid_results(fmt: FloatFormat) -> Codes:
+    """Sigmoids of each cell for negative x, then for the others; the last cell is that from 16 on."""
+    tails = np.append(sigmoid_table(fmt), 0)
+    return np.stack([tails, subtract(fmt, fmt.one, tails)])
 
 
 def sigmoid(fmt: FloatFormat, codes: ArrayLike) -> Codes:
@@ -401,12 +247,11 @@ def sigmoid(fmt: FloatFormat, codes: ArrayLike) -> Codes:
     """
     codes = _integers(codes)
     magnitudes = magnitude(fmt, codes)
-    # In a format without 16 every magnitude has a cell.
+    # A format may end below 16; then every magnitude has a cell.
     inside = _exponents(fmt, magnitudes) < fmt.bias + 4
-    tails = sigmoid_table(fmt)[np.where(inside, sigmoid_index(fmt, np.where(inside, magnitudes, 0)), 0)]
-    tails = np.where(inside, tails, 0)
-    negative = (_signs(fmt, codes) == 1) & (magnitudes != 0)
-    return np.where(negative, tails, subtract(fmt, fmt.one, tails))
+    cells = np.where(inside, sigmoid_index(fmt, np.where(inside, magnitudes, 0)), SIGMOID_ENTRIES)
+    positive = (_signs(fmt, codes) == 0) | (magnitudes == 0)
+    return _sigmoid_results(fmt)[positive.astype(np.int64), cells]
 
 
 def silu(fmt: FloatFormat, codes: ArrayLike, multiplier: Multiplier) -> Codes:
@@ -440,8 +285,8 @@ def accumulate(fmt: FloatFormat, totals: ArrayLike, terms: ArrayLike) -> Codes:
     if totals.shape[-1:] != (count,) or totals.shape[:-1] != terms.shape[:-1]:
         raise ValueError(f"Totals must have the shape of the terms with {count} bins last, "
                          f"not {totals.shape} for terms of {terms.shape}")
-    exponents = _exponents(fmt.wide, terms)
-    values = _significands(fmt.wide, terms) << (exponents & 7)
+    exponents, significands = _split(fmt.wide, terms)
+    values = significands << (exponents & 7)
     rows = np.arange(totals.size // count).reshape(*terms.shape[:-1], 1)
     # Sums of fewer than 2**30 values below 2**23 are exact in float64.
     sums = np.bincount((rows * count + (exponents >> 3)).reshape(-1), values.reshape(-1), totals.size)
@@ -489,9 +334,11 @@ def inverse_root(fmt: FloatFormat, totals: ArrayLike) -> Codes:
 
     size, bits = root_bits(fmt), fmt.mantissa_bits
     unit = 8 * highest - (16 + fmt.wide.bias + bits)
-    # A bin that is not empty holds M + 1 bits at least, 16 of which are below the point: more than S.
+    # A bin that is not empty has M + 1 bits at least, so the combined sum has more than S.
     operand = np.where(combined == 0, 1 << size, combined)
-    drop = _bit_lengths(operand) - size
+    lengths = np.frexp(operand.astype(np.float64))[1].astype(np.int64)
+    # The conversion to float64 may have rounded up to the next power of two.
+    drop = lengths - np.where(operand >> (lengths - 1) == 0, 1, 0) - size
     drop = drop + ((drop + unit) & 1)
     operand = operand >> drop
 
@@ -509,9 +356,9 @@ def inverse_root(fmt: FloatFormat, totals: ArrayLike) -> Codes:
 def reciprocal127(fmt: FloatFormat, codes: ArrayLike) -> Codes:
     """``127 / |a|``, rounded to nearest even; 0 for 0. The scale of an absmax quantisation."""
     codes = _integers(codes)
-    significands = _significands(fmt, codes)
+    exponents, significands = _split(fmt, codes)
     divisors = np.where(significands == 0, 1, significands)
     quotients, remainders = np.divmod(np.int64(127 << (2 * fmt.mantissa_bits)), divisors)
-    exponents = fmt.bias - fmt.mantissa_bits - 1 - _exponents(fmt, codes)
-    result = _round(fmt, 0, 2 * quotients + (remainders != 0), exponents)
+    # A last bit stands for the remainder.
+    result = _round(fmt, 0, 2 * quotients + (remainders != 0), fmt.bias - fmt.mantissa_bits - 1 - exponents)
     return np.where(significands == 0, 0, result)

@@ -37,17 +37,19 @@ class TritCode(enum.Enum):
 def _pairs() -> dict[int, tuple[int, ...]]:
     """Bytes of :attr:`TritCode.PAIRS` and their trits.
 
-    ======== ======= ======= ====================================================
-    bits 7:6 5:3     2:0
-    ======== ======= ======= ====================================================
-    single   second  first   trit 4; trits 2 and 3; trits 0 and 1; no pair is zero
-    11       0 s s   second  trits 0 and 1 are zero, ss is the single
-    11       1 s s   first   trits 2 and 3 are zero, ss is the single
-    11       0 1 1   0 s s   both pairs are zero, ss is the single
-    ======== ======= ======= ====================================================
+    The single is trit 4, the first pair trits 0 and 1, the second pair trits 2 and 3.
 
-    A single is 00 (zero), 01 (plus) or 10 (minus). A pair (a, b) that is not zero is a sign bit and two bits
-    that say which sum it takes: 00 a + b, 01 a - b, 10 b, 11 a.
+    ======== ====== ====== =================================================
+    bits 7:6 5:3    2:0
+    ======== ====== ====== =================================================
+    single   second first  neither pair is zero
+    11       0 s s  second the first pair is zero; s s is the single
+    11       1 s s  first  the second pair is zero; s s is the single
+    11       0 1 1  0 s s  both pairs are zero; s s is the single
+    ======== ====== ====== =================================================
+
+    A single is 00 (zero), 01 (plus) or 10 (minus). A pair (a, b) that is not zero is a sign bit, which
+    negates both trits, and two bits that say which they are: 00 a + b, 01 a - b, 10 b, 11 a.
     """
     singles = {0b00: 0, 0b01: 1, 0b10: -1}
     kinds = {0b00: (1, 1), 0b01: (1, -1), 0b10: (0, 1), 0b11: (1, 0)}
@@ -131,4 +133,4 @@ def unpack_trits(octets: ArrayLike, code: TritCode) -> _Table:
     if not valid[array].all():
         place = int(np.argmin(valid[array.reshape(-1)]))
         raise ValueError(f"Byte {place} must be a code of {code.value} trits, not {array.reshape(-1)[place]:#04x}")
-    return table[array]
+    return np.take(table, array, axis=0)

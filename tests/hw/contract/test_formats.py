@@ -1,7 +1,6 @@
 """The number formats against rational arithmetic that shares nothing with them but the definition."""
 
 import decimal
-import itertools
 import math
 from fractions import Fraction
 
@@ -26,14 +25,15 @@ def value(fmt, code):
     """What a code means."""
     sign = -1 if code >> (fmt.exponent_bits + fmt.mantissa_bits) else 1
     exponent = (code >> fmt.mantissa_bits) % 2**fmt.exponent_bits
-    mantissa = Fraction(code % 2**fmt.mantissa_bits, 2**fmt.mantissa_bits)
-    return sign * (1 + mantissa) * Fraction(2) ** (exponent - 2 ** (fmt.exponent_bits - 1) + 1) if exponent else Fraction(0)
+    significand = 2**fmt.mantissa_bits + code % 2**fmt.mantissa_bits
+    power = exponent - (2 ** (fmt.exponent_bits - 1) - 1) - fmt.mantissa_bits
+    return Fraction(sign * significand * 2 ** max(power, 0), 2 ** max(-power, 0)) if exponent else Fraction(0)
 
 
 def log2_floor(number):
     """Exponent of the largest power of two that is not above a positive number."""
     guess = number.numerator.bit_length() - number.denominator.bit_length()
-    return guess if Fraction(2) ** guess <= number else guess - 1
+    return guess if number.numerator * 2 ** max(-guess, 0) >= number.denominator * 2 ** max(guess, 0) else guess - 1
 
 
 def nearest(fmt, number):
@@ -41,17 +41,19 @@ def nearest(fmt, number):
     if number == 0:
         return 0
     bias = 2 ** (fmt.exponent_bits - 1) - 1
-    step = Fraction(2) ** (log2_floor(abs(number)) - fmt.mantissa_bits)
-    rounded = round(abs(number) / step) * step
-    exponent = log2_floor(rounded)
+    exponent = log2_floor(abs(number))
+    power = exponent - fmt.mantissa_bits
+    divisor = number.denominator * 2 ** max(power, 0)
+    significand, rest = divmod(abs(number.numerator) * 2 ** max(-power, 0), divisor)
+    significand += 2 * rest > divisor or (2 * rest == divisor and significand % 2)
+    if significand == 2 ** (fmt.mantissa_bits + 1):
+        significand, exponent = significand // 2, exponent + 1
     if exponent < 1 - bias:
         return 0
     if exponent > 2**fmt.exponent_bits - 1 - bias:
         code = 2 ** (fmt.exponent_bits + fmt.mantissa_bits) - 1
     else:
-        mantissa = (rounded / Fraction(2) ** exponent - 1) * 2**fmt.mantissa_bits
-        assert mantissa.denominator == 1
-        code = (exponent + bias << fmt.mantissa_bits) + int(mantissa)
+        code = (exponent + bias) * 2**fmt.mantissa_bits + significand - 2**fmt.mantissa_bits
     return code + (number < 0) * 2 ** (fmt.exponent_bits + fmt.mantissa_bits)
 
 
@@ -83,9 +85,9 @@ def pairs_of(fmt):
         lambda drawn: (drawn[0], (drawn[0] + drawn[1] + drawn[2] * fmt.smallest) % (2 * fmt.largest + 2)))
 
 
-def corners_of(fmt, count=3000):
+def corners_of(fmt, count=300):
     """Codes of every kind as an array: all of a small format, corners and random ones of a large one."""
-    if fmt.width <= 12:
+    if fmt.width <= 8:
         return np.arange(1 << fmt.width)
     rng = np.random.default_rng(fmt.width)
     corners = [0, fmt.smallest - 1, fmt.smallest, fmt.one - 1, fmt.one, fmt.one + 1, fmt.largest - 1, fmt.largest]
@@ -113,7 +115,8 @@ def test_names():
     (lambda: FloatFormat(5, 16), r"^Mantissa must have 1 to 15 bits, not 16$"),
     (lambda: FloatFormat.parse("fp16"), r"^Float format must be written like e6m11, not 'fp16'$"),
     (lambda: Multiplier.parse("fast"), r"^Multiplier must be exact, lmul, .*, not 'fast'$"),
-    (lambda: Multiplier.parse("lmul-9").offset(E4M3), r"^Offset of lmul-9 must be less than one \(8 steps\) in e4m3, not 9$"),
+    (lambda: Multiplier.parse("lmul-9").offset(E4M3),
+     r"^Offset of lmul-9 must be less than one \(8 steps\) in e4m3, not 9$"),
     (lambda: formats.from_float(PATH, [1.0, math.inf]), r"^Values must be finite, not inf$"),
     (lambda: formats.from_float(PATH, math.nan), r"^Values must be finite, not nan$"),
     (lambda: formats.accumulate(PATH, np.zeros((2, 15), int), np.zeros((2, 4), int)), r"^Totals must have the shape"),
@@ -157,8 +160,8 @@ def test_from_float(fmt, data):
 
 
 @each_format
-@given(number=st.integers(-2**62 + 1, 2**62 - 1) | st.integers(-2**20, 2**20)
-       | st.builds(lambda k, d: 2**k + d, st.integers(0, 61), st.integers(-3, 3)))
+@given(number=st.integers(-2**63 + 1, 2**63 - 1) | st.integers(-2**20, 2**20)
+       | st.builds(lambda k, d: min(2**k + d, 2**63 - 1), st.integers(0, 62), st.integers(-2**11, 2**11 - 1)))
 def test_from_int(fmt, number):
     assert formats.from_int(fmt, number) == nearest(fmt, Fraction(number))
 
@@ -204,11 +207,35 @@ def check_pairs(fmt, pairs):
 
 
 def test_arithmetic_exhaustive():
-    check_pairs(E4M3, list(itertools.product(range(256), repeat=2)))
+    """All pairs of e4m3, whose sums and products float64 holds exactly."""
+    codes = np.arange(256)
+    values = np.array([float(value(E4M3, code)) for code in range(256)])
+    # The positive values and, below them, the binade that is flushed; the middle of each to the next.
+    ladder = np.concatenate([values[8:16] / 2, values[8:128], [values[127] * 1.0625]])
+    middles = (ladder[:-1] + ladder[1:]) / 2
+
+    def code_of(numbers):
+        below = np.searchsorted(middles, np.abs(numbers))
+        tie = (below < 128) & (middles[np.minimum(below, 127)] == np.abs(numbers)) & (below % 2 == 1)
+        steps = np.minimum(below + tie, 127)
+        return np.where(steps < 8, 0, steps + np.where(numbers < 0, 128, 0))
+
+    a, b = np.meshgrid(codes, codes)
+    x, y = values[a], values[b]
+    assert np.array_equal(formats.add(E4M3, a, b), code_of(x + y))
+    assert np.array_equal(formats.subtract(E4M3, a, b), code_of(x - y))
+    assert np.array_equal(formats.multiply(E4M3, a, b, EXACT), code_of(x * y))
+    assert np.array_equal(formats.multiply(E4M3, a, b, EXACT), formats.multiply(E4M3, b, a, EXACT))
+    for policy in POLICIES[1:]:
+        (f, k), (g, l) = np.frexp(np.abs(x)), np.frexp(np.abs(y))
+        f, g = 2 * f - 1, 2 * g - 1
+        total = f + g + policy.offset(E4M3) / 8 * ((f * g != 0) | (not policy.is_gated))
+        product = np.ldexp(1 + total % 1, k + l - 2 + np.floor(total).astype(int)) * np.sign(x * y)
+        assert np.array_equal(formats.multiply(E4M3, a, b, policy), code_of(product)), policy
 
 
 @pytest.mark.parametrize("fmt", [fmt for fmt in FORMATS if fmt != E4M3], ids=str)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_arithmetic(fmt, data):
     check_pairs(fmt, data.draw(st.lists(pairs_of(fmt), min_size=20, max_size=60)))
@@ -217,7 +244,7 @@ def test_arithmetic(fmt, data):
 @each_format
 @pytest.mark.parametrize("policy", POLICIES, ids=str)
 def test_square(fmt, policy):
-    codes = corners_of(fmt)[:4000]
+    codes = corners_of(fmt, 100)
     wides = [nearest(fmt.wide, value(fmt, code)) for code in codes.tolist()]
     expected = [nearest(fmt.wide, value(fmt.wide, wide) ** 2) if policy.is_exact
                 else lmul(fmt.wide, wide, wide, policy.offset(fmt), policy.is_gated) for wide in wides]
@@ -261,7 +288,7 @@ def sigmoid_tail(fmt, number):
 
 @each_format
 def test_sigmoid(fmt):
-    codes = corners_of(fmt, 600)
+    codes = corners_of(fmt, 200)
     expected = []
     for number in (value(fmt, code) for code in codes.tolist()):
         tail = sigmoid_tail(fmt, abs(number))
@@ -342,30 +369,27 @@ def root_operand(fmt, totals):
     return acc, exponent
 
 
-def bins_of(fmt):
-    """Random bins: any pattern of empty ones, few to many bits in each."""
-    one = st.just(0) | st.integers(1, 40).flatmap(
-        lambda bits: st.integers(1 << fmt.mantissa_bits, 1 << (fmt.mantissa_bits + 1 + min(bits, 30))))
-    count = formats.bins(fmt)
-    sparse = st.tuples(st.integers(0, count - 1), one).map(
-        lambda drawn: [drawn[1] if index == drawn[0] else 0 for index in range(count)])
-    return sparse | st.lists(one, min_size=count, max_size=count)
-
-
 @each_format
-@settings(max_examples=300, deadline=None)
-@given(data=st.data())
-def test_inverse_root(fmt, data):
-    totals = data.draw(bins_of(fmt))
-    operand = root_operand(fmt, totals)
-    if operand is None:
-        expected = fmt.largest
-    else:
+def test_inverse_root(fmt):
+    rng = np.random.default_rng(7)
+    count = formats.bins(fmt)
+    totals = rng.integers(1, 1 << 44, (300, count)) >> rng.integers(0, 32, (300, count))
+    # A bin that is not empty holds at least one significand.
+    totals = np.maximum(totals, 1 << fmt.mantissa_bits) * (rng.random((300, count)) < rng.random((300, 1)) ** 3)
+    alone = np.concatenate([np.eye(count, dtype=int) << (fmt.mantissa_bits + shift) for shift in range(0, 30, 3)])
+    totals = np.concatenate([totals, alone[rng.permutation(len(alone))[:200]], np.zeros((1, count), int)])
+    expected = []
+    for row in totals.tolist():
+        operand = root_operand(fmt, row)
+        if operand is None:
+            expected.append(fmt.largest)
+            continue
         # 1 / sqrt(x * 2**t) to 200 bits; a bit below them stands for the rest.
         root = math.isqrt(2**400 // operand[0])
         rest = root * root * operand[0] != 2**400
-        expected = nearest(fmt, Fraction(2 * root + rest, 2**201) / Fraction(2) ** (operand[1] // 2))
-    assert formats.inverse_root(fmt, totals) == expected
+        power = -201 - operand[1] // 2
+        expected.append(nearest(fmt, Fraction((2 * root + rest) * 2 ** max(power, 0), 2 ** max(-power, 0))))
+    assert formats.inverse_root(fmt, totals).tolist() == expected
 
 
 def test_inverse_root_shapes():
