@@ -125,6 +125,17 @@ class GoldenMachine:
         self._codes.clear()
         self._sums.clear()
 
+    # The queues, for whoever looks at one unit alone.
+
+    def push_sums(self, values: np.ndarray, peak: Codes) -> None:
+        """Put sums ``(slots, length)`` into the queue, as if a matrix had been multiplied with codes
+        of these peaks ``(slots,)``."""
+        self._sums.append(_Bank(np.asarray(values), np.asarray(peak)))
+
+    def pop_codes(self) -> np.ndarray:
+        """Take the codes ``(slots, length)`` in front of the queue."""
+        return self._codes.popleft().values
+
     # Playing.
 
     def embed(self, tokens: Mapping[int, int], start: int, beats: int, hidden: int) -> None:
