@@ -123,14 +123,14 @@ class Queue(wiring.Component):
         m.d.comb += [
             self.i.ready.eq((written ^ read) != self._depth),
             store.writes.valid.eq(put),
-            store.writes.payload.address.eq(written),
-            store.writes.payload.data.eq(self.i.payload),
             store.addresses.valid.eq(written != read),
             store.addresses.payload.eq(read),
             self.empty.eq(held == 0),
         ]
         wiring.connect(m, store.o, wiring.flipped(self.o))
         with m.If(put):
+            m.d.comb += [store.writes.payload.address.eq(written),
+                         store.writes.payload.data.eq(self.i.payload)]
             m.d.sync += written.eq(written + 1)
         with m.If(store.addresses.valid & store.addresses.ready):
             m.d.sync += read.eq(read + 1)

@@ -1,0 +1,318 @@
+"""The device's end of the link: frames in, accesses to the machine, frames out."""
+
+from amaranth import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.bus import BusSignature
+from terngen.hw.contract.wire import HEADER_BYTES, MAX_PAYLOAD, VERSION, Fault, Header, Type
+from terngen.hw.link.cobs import CobsDecoder, CobsEncoder, Symbol
+from terngen.hw.link.receiver import Receiver
+
+__all__ = ["Endpoint"]
+
+
+#: What an answer adds to the type of its request.
+ANSWER = Type.READ_REPLY.value - Type.READ.value
+
+
+class Executor(wiring.Component):
+    """Judges requests, makes their accesses, and says how they are to be answered.
+
+    It starts without a session: reset is what a new ``HELLO`` does to it.
+
+    Members
+    -------
+    requests : ``In(stream.Signature(8))``
+        Headers and payloads, as the :class:`Receiver` gives them.
+    accesses : ``Out(...)``
+        As in :class:`BusSignature`.
+    replies : ``Out(stream.Signature(Header))``
+        Headers of answers. That of a ``READ`` comes before its accesses, that of a ``WRITE`` after
+        them.
+    """
+
+    #: Cycles of a request beside those for the octets of its payload.
+    OVERHEAD_CYCLES = HEADER_BYTES + 4
+
+    def __init__(self):
+        super().__init__({
+            "requests": In(stream.Signature(8)),
+            "accesses": BusSignature().members["accesses"],
+            "replies":  Out(stream.Signature(Header)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        octets = self.requests
+
+        header = Signal(Header)
+        taken  = Signal(range(HEADER_BYTES))        # octets of the header
+        live   = Signal()                           # there is a session
+        due    = Signal(16)                         # sequence number of the next request
+        generation = Signal(8)
+        fault  = Signal(Fault)
+        repeat = Signal()                           # the request has been executed before
+
+        ahead = Signal(16)
+        m.d.comb += ahead.eq(header.sequence - due)
+
+        def judge():
+            """The first fault that applies."""
+            hello = header.type == Type.HELLO
+            with m.If(header.version != VERSION):
+                m.d.sync += fault.eq(Fault.VERSION)
+            with m.Elif(~hello & (header.type != Type.READ) & (header.type != Type.WRITE)):
+                m.d.sync += fault.eq(Fault.TYPE)
+            with m.Elif(hello):
+                m.d.sync += fault.eq(Fault.NONE)
+            with m.Elif(~live | (header.generation != generation)):
+                m.d.sync += fault.eq(Fault.GENERATION)
+            with m.Elif((ahead != 0) & ~ahead[-1]):
+                m.d.sync += fault.eq(Fault.SEQUENCE)
+            with m.Elif(header.address[:2] != 0):
+                m.d.sync += fault.eq(Fault.ADDRESS)
+            with m.Elif((header.length == 0) | (header.length[:2] != 0) | (header.length > MAX_PAYLOAD)):
+                m.d.sync += fault.eq(Fault.LENGTH)
+            with m.Else():
+                m.d.sync += fault.eq(Fault.NONE)
+
+        left    = Signal(range(MAX_PAYLOAD + 1))    # octets of the payload to come, or words to read
+        address = Signal(30)
+        word    = Signal(32)
+        place   = Signal(range(4))                  # octet of the word that comes next
+        full    = Signal()                          # the word is complete
+        access  = self.accesses
+        m.d.comb += self.replies.payload.eq(header)
+        with m.If(access.valid & access.ready):
+            m.d.sync += address.eq(address + 1)
+
+        with m.FSM():
+            with m.State("Header"):
+                m.d.comb += octets.ready.eq(1)
+                with m.If(octets.valid):
+                    m.d.sync += header.eq(Cat(header.as_value()[8:], octets.payload))
+                    m.d.sync += taken.eq(taken + 1)
+                    with m.If(taken == HEADER_BYTES - 1):
+                        m.d.sync += taken.eq(0)
+                        m.next = "Judge"
+            with m.State("Judge"):
+                judge()
+                m.d.sync += [
+                    repeat.eq(ahead != 0),
+                    address.eq(header.address[2:]),
+                    left.eq(header.length),
+                ]
+                m.next = "Accept"
+            with m.State("Accept"):
+                read  = header.type == Type.READ
+                write = (header.type == Type.WRITE) & (fault != Fault.VERSION)
+                m.next = "Reply"
+                with m.If((fault == Fault.NONE) | (fault == Fault.ADDRESS) | (fault == Fault.LENGTH)):
+                    with m.If(read | write):
+                        with m.If(~repeat):
+                            m.d.sync += due.eq(due + 1)
+                    with m.Elif(~live):
+                        # Another HELLO in the same session is answered and changes nothing.
+                        m.d.sync += [live.eq(1), generation.eq(header.generation),
+                                     due.eq(header.sequence + 1)]
+                with m.If(write & (left != 0)):
+                    m.next = "Skip"
+                    with m.If((fault == Fault.NONE) & ~repeat):
+                        m.next = "Write"
+                # From here on it is the header of the answer.
+                m.d.sync += [
+                    header.version.eq(VERSION),
+                    header.type.eq(header.type.as_value() | ANSWER),
+                    header.length.eq(Mux(read, header.length, 0)),
+                    header.fault.eq(fault),
+                    header.reserved.eq(0),
+                ]
+                with m.If(fault != Fault.NONE):
+                    m.d.sync += [header.type.eq(Type.ERROR), header.length.eq(0)]
+            with m.State("Skip"):
+                m.d.comb += octets.ready.eq(1)
+                with m.If(octets.valid):
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(left == 1):
+                        m.next = "Reply"
+            with m.State("Write"):
+                m.d.comb += [
+                    access.valid.eq(full),
+                    access.payload.write.eq(1),
+                    access.payload.address.eq(address << 2),
+                    access.payload.data.eq(word),
+                    octets.ready.eq((~full | access.ready) & (left != 0)),
+                ]
+                with m.If(full & access.ready):
+                    m.d.sync += full.eq(0)
+                    with m.If(left == 0):
+                        m.next = "Reply"
+                with m.If(octets.valid & octets.ready):
+                    m.d.sync += [
+                        word.eq(Cat(word[8:], octets.payload)),
+                        place.eq(place + 1),
+                        left.eq(left - 1),
+                        full.eq(place == 3),
+                    ]
+            with m.State("Reply"):
+                m.d.comb += self.replies.valid.eq(1)
+                m.d.sync += left.eq(header.length >> 2)
+                with m.If(self.replies.ready):
+                    m.next = "Header"
+                    with m.If(header.length != 0):
+                        m.next = "Read"
+            with m.State("Read"):
+                m.d.comb += [access.valid.eq(1), access.payload.address.eq(address << 2)]
+                with m.If(access.ready):
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(left == 1):
+                        m.next = "Header"
+        return m
+
+
+class Replier(wiring.Component):
+    """Puts answers together: header, words that were read, CRC-32.
+
+    Throughput is one octet per cycle; a frame takes :meth:`cycles`.
+
+    Members
+    -------
+    replies : ``In(stream.Signature(Header))``
+        Headers; ``length`` octets of words follow each.
+    answers : ``In(...)``
+        As in :class:`BusSignature`: the words.
+    o : ``Out(stream.Signature(Symbol))``
+        Frames.
+    """
+
+    replies: In(stream.Signature(Header))
+    answers: In(stream.Signature(32))
+    o: Out(stream.Signature(Symbol))
+
+    @staticmethod
+    def cycles(octets: int) -> int:
+        """Cycles of an answer with that many octets of payload, when nothing waits."""
+        return 1 + HEADER_BYTES + octets + 4 + 1
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.crc = crc = CRC32_ISO_HDLC(8).create()
+
+        header = Signal(8 * HEADER_BYTES)
+        left   = Signal(range(MAX_PAYLOAD + 1))     # octets of the present part
+        length = Signal.like(left)
+        place  = Signal(range(4))
+        octet  = self.o.payload.octet
+        given  = self.o.valid & self.o.ready
+        m.d.comb += crc.data.eq(octet)
+
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.comb += [self.replies.ready.eq(1), crc.start.eq(1)]
+                m.d.sync += [header.eq(self.replies.payload), length.eq(self.replies.payload.length),
+                             left.eq(HEADER_BYTES)]
+                with m.If(self.replies.valid):
+                    m.next = "Header"
+            with m.State("Header"):
+                m.d.comb += [self.o.valid.eq(1), octet.eq(header[:8]), crc.valid.eq(given)]
+                with m.If(given):
+                    m.d.sync += [header.eq(header >> 8), left.eq(left - 1)]
+                    with m.If(left == 1):
+                        m.d.sync += left.eq(length)
+                        m.next = "Check"
+                        with m.If(length != 0):
+                            m.next = "Payload"
+            with m.State("Payload"):
+                m.d.comb += [
+                    self.o.valid.eq(self.answers.valid),
+                    octet.eq(self.answers.payload.word_select(place, 8)),
+                    self.answers.ready.eq(self.o.ready & (place == 3)),
+                    crc.valid.eq(given),
+                ]
+                with m.If(given):
+                    m.d.sync += [place.eq(place + 1), left.eq(left - 1)]
+                    with m.If(left == 1):
+                        m.next = "Check"
+            with m.State("Check"):
+                m.d.comb += [self.o.valid.eq(1), octet.eq(crc.crc.word_select(place, 8))]
+                with m.If(given):
+                    m.d.sync += place.eq(place + 1)
+                    with m.If(place == 3):
+                        m.next = "End"
+            with m.State("End"):
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.end.eq(1)]
+                with m.If(given):
+                    m.next = "Idle"
+        return m
+
+
+class Endpoint(wiring.Component):
+    """Executes the requests of a host as :mod:`~terngen.hw.contract.wire` says.
+
+    ::
+
+        link_i -> CobsDecoder -> Receiver -> Executor -> accesses
+                                    |           | replies
+                                 restart        v
+        link_o <- register <- CobsEncoder <- Replier  <- answers
+
+    Everything takes one octet per cycle, and a frame is executed while the next arrives and the
+    answer to the former leaves: writes are taken as fast as the link can bring them, if `accesses`
+    take a word every four cycles (:meth:`write_cycles`). A read may wait for its answer as long as
+    it likes; a ``HELLO`` gets in nevertheless.
+
+    Members
+    -------
+    link_i, link_o : ``In(stream.Signature(8))``, ``Out(stream.Signature(8))``
+        Octets from and to the host.
+    bus : ``Out(BusSignature())``
+        Accesses to the machine.
+    restart : ``Out(1)``
+        A session begins. Everything behind `bus` must be reset by the next clock edge: accesses that
+        it has not taken are withdrawn, and answers that it owes must not come.
+    drops : ``Out(16)``
+        Frames that were not intact, modulo 65536.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "link_i":  In(stream.Signature(8)),
+            "link_o":  Out(stream.Signature(8)),
+            "bus":     Out(BusSignature()),
+            "restart": Out(1),
+            "drops":   Out(16),
+        })
+
+    @staticmethod
+    def write_cycles(octets: int) -> int:
+        """Cycles from one ``WRITE`` of that many octets to the next that is ready, at most."""
+        return octets + Executor.OVERHEAD_CYCLES
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.decoder  = decoder  = CobsDecoder()
+        m.submodules.receiver = receiver = Receiver()
+        restarted = ResetInserter(receiver.restart)
+        executor, replier, encoder = Executor(), Replier(), CobsEncoder()
+        m.submodules.executor = restarted(executor)
+        m.submodules.replier  = restarted(replier)
+        m.submodules.encoder  = restarted(encoder)
+
+        wiring.connect(m, wiring.flipped(self.link_i), decoder.i)
+        wiring.connect(m, decoder.o, receiver.i)
+        wiring.connect(m, receiver.o, executor.requests)
+        wiring.connect(m, executor.accesses, wiring.flipped(self.bus.accesses))
+        wiring.connect(m, executor.replies, replier.replies)
+        wiring.connect(m, wiring.flipped(self.bus.answers), replier.answers)
+        wiring.connect(m, replier.o, encoder.i)
+
+        # This register is not reset by a new session, so an octet on offer stays on offer.
+        m.d.comb += encoder.o.ready.eq(~self.link_o.valid | self.link_o.ready)
+        with m.If(encoder.o.ready):
+            m.d.sync += [self.link_o.payload.eq(encoder.o.payload),
+                         self.link_o.valid.eq(encoder.o.valid)]
+
+        m.d.comb += [self.restart.eq(receiver.restart), self.drops.eq(receiver.drops)]
+        return m

@@ -1,0 +1,130 @@
+"""The way in: from octets of the link to sound frames."""
+
+from amaranth import Module, Mux, ResetInserter, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.contract.wire import (
+    CRC_BYTES,
+    HEADER_BYTES,
+    MAX_FRAME,
+    MAX_PAYLOAD,
+    VERSION,
+    Header,
+    Type,
+)
+from terngen.hw.link.cobs import Symbol
+from terngen.hw.memory import StreamMemory
+
+__all__ = ["Receiver"]
+
+
+class Receiver(wiring.Component):
+    """Keeps frames until their check sum is known, and passes on what is sound.
+
+    Frames wait in a ring in block RAM that is twice as large as the longest payload: the next frame
+    can arrive while the former is executed. A frame is dropped if it is broken, too long or too
+    short, if its CRC-32 is wrong, or if its payload is not as long as its header says. What passes is
+    the header, and the payload of a ``WRITE``; of frames that the device does not know (another
+    version or type) the header alone, to be refused by it.
+
+    A sound ``HELLO`` of another session than the present one is urgent: with :attr:`restart` all
+    that waited before it is forgotten. It gets in even while nothing is taken from `o`, unless the
+    ring is full.
+
+    Latency from the last symbol of a frame to its first octet is :attr:`LATENCY_CYCLES`; throughput is
+    one symbol per cycle.
+
+    Members
+    -------
+    i : ``In(stream.Signature(Symbol))``
+        Frames without their encoding.
+    o : ``Out(stream.Signature(8))``
+        Headers, each followed by the payload if there is one. Withdrawn by `restart`.
+    restart : ``Out(1)``
+        High for the cycle in which a session begins; the octets after it are those of its ``HELLO``.
+    drops : ``Out(16)``
+        Frames dropped, modulo 65536.
+    """
+
+    #: Octets of the ring.
+    DEPTH = 2 * MAX_PAYLOAD
+    LATENCY_CYCLES = 1 + StreamMemory.LATENCY_CYCLES
+
+    i: In(stream.Signature(Symbol))
+    o: Out(stream.Signature(8))
+    restart: Out(1)
+    drops: Out(16)
+
+    def elaborate(self, platform):
+        m = Module()
+        ring = StreamMemory(shape=8, depth=self.DEPTH)
+        m.submodules.ring = ResetInserter(self.restart)(ring)
+        m.submodules.crc = crc = CRC32_ISO_HDLC(8).create()
+
+        # What waits lies from `read` to `start`, what arrives from `start` to `place`.
+        read  = Signal(range(self.DEPTH))
+        start = Signal(range(self.DEPTH))
+        place = Signal(range(self.DEPTH))
+        count = Signal(range(MAX_FRAME + 2))        # octets of the arriving frame; saturates
+        free  = Signal()
+        room  = Signal()                            # the frame may still grow
+        symbol = self.i.payload
+        taken  = Signal()
+        m.d.comb += [
+            room.eq(count <= MAX_FRAME - 1),
+            free.eq((place + 1)[:len(place)] != read),
+            # Octets of a frame that is too long are not kept, so it cannot fill the ring.
+            self.i.ready.eq(symbol.end | free | ~room),
+            taken.eq(self.i.valid & self.i.ready),
+
+            ring.addresses.payload.eq(read),
+            ring.addresses.valid.eq(read != start),
+
+            crc.start.eq(taken & symbol.end),
+            crc.valid.eq(taken & ~symbol.end),
+            crc.data.eq(symbol.octet),
+        ]
+        wiring.connect(m, ring.o, wiring.flipped(self.o))
+
+        # The header as it arrives; what follows it is shifted past.
+        header = Signal(Header)
+        with m.If(taken & ~symbol.end):
+            with m.If(room):
+                m.d.comb += [ring.writes.valid.eq(1), ring.writes.payload.address.eq(place),
+                             ring.writes.payload.data.eq(symbol.octet)]
+                m.d.sync += [place.eq(place + 1), count.eq(count + 1)]
+            with m.Else():
+                m.d.sync += count.eq(MAX_FRAME + 1)
+            with m.If(count < HEADER_BYTES):
+                shifted = header.as_value().shift_right(8) | (symbol.octet << 8 * (HEADER_BYTES - 1))
+                m.d.sync += header.as_value().eq(shifted)
+        with m.If(ring.addresses.valid & ring.addresses.ready):
+            m.d.sync += read.eq(read + 1)
+
+        live     = Signal()                         # there is a session
+        session  = Signal(24)                       # generation and sequence number of its HELLO
+        ours     = header.version == VERSION
+        hello    = ours & (header.type == Type.HELLO)
+        write    = ours & (header.type == Type.WRITE)
+        request  = hello | write | (ours & (header.type == Type.READ))
+        payload  = Mux(write, header.length, 0)
+        opening  = header.as_value()[8:32]
+        sound    = Signal()
+        m.d.comb += sound.eq(crc.match_detected & ~symbol.broken & (count <= MAX_FRAME)
+                             & Mux(request, count == payload + (HEADER_BYTES + CRC_BYTES),
+                                   count >= HEADER_BYTES + CRC_BYTES))
+        with m.If(taken & symbol.end):
+            m.d.sync += count.eq(0)
+            with m.If(sound):
+                after = (start + HEADER_BYTES + payload)[:len(start)]
+                m.d.sync += [start.eq(after), place.eq(after)]
+                with m.If(hello & ~(live & (session == opening))):
+                    m.d.comb += self.restart.eq(1)
+                    m.d.sync += [read.eq(start), live.eq(1), session.eq(opening)]
+            with m.Else():
+                m.d.sync += place.eq(start)
+                with m.If((count != 0) | symbol.broken):
+                    m.d.sync += self.drops.eq(self.drops + 1)
+        return m
