@@ -1,6 +1,6 @@
 """Activations: int8 codes of every slot, from the vector unit to the ternary array."""
 
-from amaranth import Cat, Module, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -105,10 +105,10 @@ class Activations(wiring.Component):
         back   = Signal()                   # the bank to be filled
         front  = Signal()                   # the bank in use
         frees  = Signal()
-        tags   = Signal(data.ArrayLayout(self.tags.shape(), 2))
+        tags   = [Signal.like(self.tags.as_value(), name=f"tags_{bank}") for bank in range(2)]
         m.d.comb += [
             self.fill.free.eq(full != 2),
-            self.tags.eq(tags[front]),
+            self.tags.eq(Mux(front, tags[1], tags[0])),
             frees.eq(self.take & self.rewind & self.pop),
         ]
         m.d.sync += [
@@ -116,8 +116,9 @@ class Activations(wiring.Component):
             back.eq(back ^ self.fill.push),
             front.eq(front ^ frees),
         ]
-        with m.If(self.fill.push):
-            m.d.sync += tags[back].eq(self.fill.tags)
+        for bank in range(2):
+            with m.If(self.fill.push & (back == bank)):
+                m.d.sync += tags[bank].eq(self.fill.tags)
 
         step  = _step(config)
         words = config.block_cols // step                           # of a block

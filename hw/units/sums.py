@@ -131,13 +131,13 @@ class Sums(wiring.Component):
         full  = Signal(range(3))                                # banks
         back  = Signal()                                        # the bank to be opened
         front = Signal()                                        # the bank to be drained
-        tags  = Signal(data.ArrayLayout(self.tags.shape(), 2))
+        tags  = [Signal.like(self.tags.as_value(), name=f"tags_{index}") for index in range(2)]
         drain = self.drain
         m.d.comb += [
             self.free.eq(used != 2),
             self.idle.eq(used == full),
             drain.ready.eq(full != 0),
-            drain.tags.eq(tags[front]),
+            drain.tags.eq(Mux(front, tags[1], tags[0])),
         ]
         m.d.sync += [
             used.eq(used + self.open - drain.pop),
@@ -145,8 +145,9 @@ class Sums(wiring.Component):
             back.eq(back ^ self.open),
             front.eq(front ^ drain.pop),
         ]
-        with m.If(self.open):
-            m.d.sync += tags[back].eq(self.tags)
+        for index in range(2):
+            with m.If(self.open & (back == index)):
+                m.d.sync += tags[index].eq(self.tags)
 
         # The bank that is added to gives its read port to the adders, the other one to the consumer.
         # What the adders read was written REUSE_CYCLES ago, or is overwritten; what the consumer reads
