@@ -10,7 +10,7 @@ import dataclasses
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -34,6 +34,20 @@ class Waveform:
             raise ValueError(f"Waveform must be a .vcd file, not {str(self.path)!r}")
         if not 0 <= self.first <= self.last:
             raise ValueError(f"Waveform must end at cycle {self.first} or later, not {self.last}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The window that `text` describes, like ``step.vcd:1000-2000``.
+
+        Raises
+        ------
+        ValueError
+            If it does not describe one; the message says why.
+        """
+        match = re.fullmatch(r"(.+):(\d+)-(\d+)", text)
+        if match is None:
+            raise ValueError(f"Waveform must be written like step.vcd:1000-2000, not {text!r}")
+        return cls(Path(match[1]), int(match[2]), int(match[3]))
 
 
 # Building.

@@ -24,7 +24,7 @@ from typing import Any
 from terngen.host.errors import ToolError
 from terngen.sim.verilog import cache_dir
 
-__all__ = ["OPTIMISATION", "build"]
+__all__ = ["OPTIMISATION", "build", "cached"]
 
 #: Optimisation of the compiler: -O3 takes much longer than -O1 and runs little faster.
 OPTIMISATION = "-O1"
@@ -138,7 +138,7 @@ def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
         (folder / "unity.cc").write_text("".join(
             f'#include "{name}"\n' for name in [*generated, str(HARNESS / "harness.cc")]))
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            objects = [pool.submit(_cached, name, ".o", tools, functools.partial(make_object, name))
+            objects = [pool.submit(cached, name, ".o", tools, functools.partial(make_object, name))
                        for name in runtime]
             _run([*compile_, *flags, "-I.", "-c", "unity.cc"], cwd=folder)
             _run([*compiler.command, "-shared", "unity.o", *(str(job.result()) for job in objects),
@@ -146,10 +146,10 @@ def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
         return folder / "library"
 
     sources = [path.read_text() for path in sorted(HARNESS.glob("harness.*"))]
-    return _cached("machine", ".so", [*tools, *verilate, *flags, *sources, text], make_library)
+    return cached("machine", ".so", [*tools, *verilate, *flags, *sources, text], make_library)
 
 
-def _cached(name: str, suffix: str, parts: list[str], make: Callable[[Path], Path]) -> Path:
+def cached(name: str, suffix: str, parts: list[str], make: Callable[[Path], Path]) -> Path:
     """The file that `make` writes, unless the cache has one made of the same `parts`."""
     digest = hashlib.sha256()
     for part in parts:

@@ -318,6 +318,12 @@ def test_waveform_wrong(path, first, last, message):
         Waveform(Path(path), first, last)
 
 
+def test_waveform_parse():
+    assert Waveform.parse("a:b.vcd:10-20") == Waveform(Path("a:b.vcd"), 10, 20)
+    with pytest.raises(ValueError, match=r"^Waveform must be written like step\.vcd:1000-2000, not 'x\.vcd'$"):
+        Waveform.parse("x.vcd")
+
+
 # Building.
 
 @pytest.fixture
@@ -338,8 +344,8 @@ def without_builds(monkeypatch):
         (folder / "empty").touch()
         return folder / "empty"
 
-    cached = verilate._cached
-    monkeypatch.setattr(verilate, "_cached", lambda name, suffix, parts, _: cached(name, suffix, parts, make))
+    cached = verilate.cached
+    monkeypatch.setattr(verilate, "cached", lambda name, suffix, parts, _: cached(name, suffix, parts, make))
 
 
 def test_cached(text, plain, monkeypatch):
