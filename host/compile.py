@@ -16,7 +16,6 @@ import dataclasses
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.convert.geometry import Geometry
 from terngen.host.errors import ConfigError
+from terngen.host.files import output_folder
 from terngen.hw.contract import formats, tape
 from terngen.hw.contract.config import PRESETS, Config
 from terngen.hw.contract.tape import Mark, Op, Section, Tape
@@ -299,12 +299,13 @@ def compile_tape(checkpoint: Checkpoint, config: Config, path: str | os.PathLike
         If the model does not fit the machine.
     CheckpointError
         If a tensor cannot be read.
+    OutputError
+        If the file cannot be written.
     """
     geometry = checkpoint.geometry
     check_fit(geometry, config)
     path = Path(path)
-    with (tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder,
-          open(Path(folder) / "image", "w+b") as beats):
+    with output_folder(path) as folder, open(folder / "image", "w+b") as beats:
         image    = _Image(config, beats)
         compiler = _Compiler(checkpoint, image, progress)
         marks: dict[str, Mark] = {}
@@ -340,7 +341,7 @@ def compile_tape(checkpoint: Checkpoint, config: Config, path: str | os.PathLike
             marks     = marks,
             image     = np.memmap(beats.name, np.uint8, "r"),
             tokenizer = tokenizer)
-        complete = Path(folder) / "tape"
+        complete = folder / "tape"
         with open(complete, "wb") as file:
             file.write(laid_out.header())
             beats.seek(0)

@@ -60,7 +60,7 @@ class Result:
     @property
     def logits(self) -> NDArray[np.float64]:
         """``(candidates,)``"""
-        return self.sums * self.scale
+        return np.asarray(self.sums * self.scale, np.float64)
 
 
 class Device:

@@ -16,6 +16,8 @@ code    meaning                                                         raised a
 8       an input file is bad: checkpoint, tape, tokens, text            :class:`InputError`,
                                                                         :class:`CheckpointError`,
                                                                         :class:`TapeError`
+9       a result cannot be written: no space, no permission             :class:`OutputError`
+130     interrupted from the keyboard
 ======  ==============================================================  =============================
 
 The message of each is one sentence that names the thing, the rule and the value.
@@ -25,7 +27,7 @@ import reprlib
 
 __all__ = [
     "CheckpointError", "ConfigError", "DeviceError", "GateError", "InputError", "LinkError",
-    "TapeError", "TimingError", "ToolError", "UnsupportedError", "quote",
+    "OutputError", "TapeError", "TimingError", "ToolError", "UnsupportedError", "quote",
 ]
 
 
@@ -70,6 +72,12 @@ class InputError(DeviceError):
     """A file given by the user cannot be used as what it claims to be."""
 
     exit_code = 8
+
+
+class OutputError(DeviceError):
+    """A file or folder for results cannot be written."""
+
+    exit_code = 9
 
 
 class TapeError(InputError):

@@ -1,0 +1,110 @@
+"""Configurations as the command line takes them: a name, or a file."""
+
+import dataclasses
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from terngen.host.compile import check_fit
+from terngen.host.convert.geometry import Geometry
+from terngen.host.errors import ConfigError, quote
+from terngen.hw.contract.config import PRESETS, Config
+
+__all__ = ["DEFAULT", "from_values", "machine_config", "model_config", "read_config"]
+
+#: The machine that is meant where none is named.
+DEFAULT = "small"
+#: Buffers of a machine that follow from a model.
+_BUFFERS = ("hidden", "wide", "rows", "state")
+
+
+def read_config(name: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a named machine, or a file of one, says: the keys of :meth:`Config.from_dict`.
+
+    Parameters
+    ----------
+    name
+        One of :data:`PRESETS`, a JSON or TOML file, or the manifest of a generated machine.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such machine, or the file describes none.
+    """
+    if name in PRESETS:
+        preset = PRESETS[str(name)].to_dict()
+        # Buffers of a preset are only a default: those that a model asks for come first.
+        return {key: value for key, value in preset.items() if key not in _BUFFERS}
+    path = Path(name)
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration {str(name)!r}, and no file of that name; "
+                          f"there are {', '.join(PRESETS)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Configuration {path} cannot be read: {error}") from error
+    try:
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"Configuration {path} must be JSON, or TOML in a .toml file: "
+                          f"{error}") from error
+    if isinstance(values, dict) and isinstance(values.get("config"), dict):
+        values = values["config"]       # a manifest
+    if not isinstance(values, dict):
+        raise ConfigError(f"Configuration {path} must be an object, not {quote(values)}")
+    from_values(values)
+    return values
+
+
+def from_values(values: Mapping[str, Any]) -> Config:
+    """The configuration that `values` describe, see :meth:`Config.from_dict`.
+
+    Raises
+    ------
+    ConfigError
+        If they describe none.
+    """
+    try:
+        return Config.from_dict(values)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"Configuration is refused: {error}") from error
+
+
+def machine_config(name: str | os.PathLike[str] = DEFAULT, *, slots: int | None = None) -> Config:
+    """A machine without a model: buffers have their defaults where they are not given.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`read_config`, or if a value is refused.
+    """
+    values = read_config(name)
+    return from_values(values if slots is None else values | {"slots": slots})
+
+
+def model_config(geometry: Geometry, name: str | os.PathLike[str] = DEFAULT, *,
+                 slots: int | None = None) -> Config:
+    """A machine for a model: buffers are as large as it needs where they are not given.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`read_config`, or if a value is refused or the model does not fit.
+    """
+    values = read_config(name)
+    if slots is not None:
+        values = values | {"slots": slots}
+    bare   = from_values({key: value for key, value in values.items() if key not in _BUFFERS})
+    try:
+        sized = bare.sized(hidden=geometry.hidden_size, state=geometry.state_size,
+                           intermediate=geometry.intermediate_size,
+                           layers=geometry.num_hidden_layers)
+        given  = {key: values[key] for key in _BUFFERS if key in values}
+        config = dataclasses.replace(sized, **given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"Configuration is refused: {error}") from error
+    check_fit(geometry, config)
+    return config

@@ -1,0 +1,62 @@
+"""Files that are written whole or not at all, and where they are kept."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from terngen.host.errors import OutputError
+
+__all__ = ["cache_dir", "output_folder", "replacing"]
+
+
+def cache_dir() -> Path:
+    """Folder of everything that can be made again: ``TERNGEN_CACHE_DIR``, or ``~/.cache/terngen``."""
+    return Path(os.environ.get("TERNGEN_CACHE_DIR") or Path.home() / ".cache" / "terngen")
+
+
+@contextlib.contextmanager
+def output_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """An empty folder beside `path`, in which its contents are prepared; it is gone afterwards.
+
+    Raises
+    ------
+    OutputError
+        If the system refuses something, in here or in the body: no space, no permission.
+    """
+    target = Path(path)
+    try:
+        if target.exists() and not target.is_file():
+            raise OSError(None, "It is not a file")
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file that takes its place at `path` when the body ends, and only then.
+
+    A link stays a link to the new file; a device or a pipe is written to as it is.
+
+    Raises
+    ------
+    OutputError
+        As :func:`output_folder`.
+    """
+    target = Path(path).resolve()
+    if target.is_char_device() or target.is_fifo():
+        try:
+            with open(target, "wb") as file:
+                yield file
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        return
+    with output_folder(target) as folder:
+        complete = folder / "complete"
+        with open(complete, "wb") as file:
+            yield file
+        os.replace(complete, target)
