@@ -264,7 +264,7 @@ def test_reset(plain):
     assert model.run(b"\x01", want=1, max_cycles=200) == (1, b"\xfe")
     assert model.counters.beats == 0
     assert model.memory_read(0, 80) == b"\x07" * 80
-    copy(model, CONFIG, 0, 10, 20)
+    copy(model, CONFIG, 40, 10, 20)
 
 
 def test_trace(library, config):
