@@ -7,11 +7,10 @@ from amaranth.lib.wiring import In, Out
 __all__ = ["Streamed", "delay"]
 
 
-def delay(m, signal, cycles=1, en=None, *, name="delayed"):
+def delay(m, signal, cycles=1, en=None, *, reset=False, name="delayed"):
     """Delay a value by a number of clock cycles.
 
-    The registers are not reset: what leaves during the first ``cycles`` cycles has no meaning. Write
-    ``delay(m, a + b)`` for a pipeline register after an expression.
+    Write ``delay(m, a + b)`` for a pipeline register after an expression.
 
     Parameters
     ----------
@@ -23,6 +22,9 @@ def delay(m, signal, cycles=1, en=None, *, name="delayed"):
         Delay in clock cycles; zero returns the value itself.
     en : value-like or None
         Clock enable of the registers; without one they advance on every cycle.
+    reset : :class:`bool`
+        Whether a reset of the domain clears the registers. Data needs none; what enables a write does, or
+        else a value that was under way when the reset came is written after it.
     name : :class:`str`
         Name of the registers in waveforms.
 
@@ -34,7 +36,7 @@ def delay(m, signal, cycles=1, en=None, *, name="delayed"):
     if cycles < 0:
         raise ValueError(f"Delay must be zero or more cycles, not {cycles!r}")
     for _ in range(cycles):
-        register = Signal(signal.shape(), name=name, reset_less=True)
+        register = Signal(signal.shape(), name=name, reset_less=not reset)
         if en is None:
             m.d.sync += register.eq(signal)
         else:

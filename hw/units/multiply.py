@@ -37,17 +37,26 @@ class Multiply(wiring.Component):
     """
 
     def __init__(self, *, fmt, multiplier):
-        if multiplier.is_exact:
-            self._unit = ExactMultiply(fmt=fmt)
-        else:
-            self._unit = LMul(fmt=fmt, multiplier=multiplier)
-        self.LATENCY = self._unit.LATENCY
-        super().__init__(self._unit.signature)
+        # The offset is asked for here so that one that does not fit is refused here.
+        multiplier.offset(fmt)
+        self._fmt        = fmt
+        self._multiplier = multiplier
+        self.LATENCY     = ExactMultiply.LATENCY if multiplier.is_exact else LMul.LATENCY
+        super().__init__({
+            "en": In(1, init=1),
+            "a":  In(fmt.width),
+            "b":  In(fmt.width),
+            "o":  Out(fmt.width),
+        })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.unit = self._unit
-        wiring.connect(m, wiring.flipped(self), self._unit)
+        if self._multiplier.is_exact:
+            unit = ExactMultiply(fmt=self._fmt)
+        else:
+            unit = LMul(fmt=self._fmt, multiplier=self._multiplier)
+        m.submodules.unit = unit
+        wiring.connect(m, wiring.flipped(self), unit)
         return m
 
 
