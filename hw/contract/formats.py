@@ -336,19 +336,16 @@ def inverse_root(fmt: FloatFormat, totals: ArrayLike) -> Codes:
     unit = 8 * highest - (16 + fmt.wide.bias + bits)
     # A bin that is not empty has M + 1 bits at least, so the combined sum has more than S.
     operand = np.where(combined == 0, 1 << size, combined)
-    lengths = np.frexp(operand.astype(np.float64))[1].astype(np.int64)
-    # The conversion to float64 may have rounded up to the next power of two.
-    drop = lengths - np.where(operand >> (lengths - 1) == 0, 1, 0) - size
+    # A sum of nothing but ones may be taken for the next power of two. Then x has two bits less, and its
+    # root is rounded to the same power of two.
+    drop = np.frexp(operand.astype(np.float64))[1].astype(np.int64) - size
     drop = drop + ((drop + unit) & 1)
     operand = operand >> drop
 
     point = bits + 1 + size // 2
-    square_limit = 1 << (2 * point)
+    # Float64 has bits enough: where r * r * x is not 2**(2 * p), it differs by 2**-43 of that at least.
     root = np.floor(2.0**point / np.sqrt(operand)).astype(np.int64)
-    # The float64 estimate is at most one off.
-    root = root - (root * root * operand > square_limit)
-    root = root + ((root + 1) * (root + 1) * operand <= square_limit)
-    sticky = root * root * operand != square_limit
+    sticky = root * root * operand != 1 << (2 * point)
     result = _round(fmt, 0, 2 * root + sticky, -point - 1 - ((drop + unit) >> 1))
     return np.where(combined == 0, fmt.largest, result)
 

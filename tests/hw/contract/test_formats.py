@@ -167,6 +167,14 @@ def test_from_int(fmt, number):
 
 
 @each_format
+@pytest.mark.parametrize("rest", [-1, 0, 1])
+def test_from_int_beyond_float64(fmt, rest):
+    """A last bit decides between a half and more or less than it."""
+    numbers = [2**61 + significand * 2 ** (60 - fmt.mantissa_bits) + rest for significand in range(2, 6)]
+    assert formats.from_int(fmt, numbers).tolist() == [nearest(fmt, Fraction(number)) for number in numbers]
+
+
+@each_format
 def test_to_int8(fmt):
     codes = corners_of(fmt)
     halves = formats.from_float(fmt, np.arange(-520, 520) / 4)
@@ -377,7 +385,12 @@ def test_inverse_root(fmt):
     # A bin that is not empty holds at least one significand.
     totals = np.maximum(totals, 1 << fmt.mantissa_bits) * (rng.random((300, count)) < rng.random((300, 1)) ** 3)
     alone = np.concatenate([np.eye(count, dtype=int) << (fmt.mantissa_bits + shift) for shift in range(0, 30, 3)])
-    totals = np.concatenate([totals, alone[rng.permutation(len(alone))[:200]], np.zeros((1, count), int)])
+    # A combined sum that float64 would round up to a power of two, wherever it lies.
+    carry = 1 << max(fmt.mantissa_bits - 8, 0)
+    ones = np.zeros((count - 1, count), int)
+    ones[range(count - 1), range(1, count)] = 2**45 - 1 - carry
+    ones[range(count - 1), range(count - 1)] = carry << 8 | 0xFF
+    totals = np.concatenate([totals, alone[rng.permutation(len(alone))[:200]], ones, np.zeros((1, count), int)])
     expected = []
     for row in totals.tolist():
         operand = root_operand(fmt, row)
@@ -390,6 +403,17 @@ def test_inverse_root(fmt):
         power = -201 - operand[1] // 2
         expected.append(nearest(fmt, Fraction((2 * root + rest) * 2 ** max(power, 0), 2 ** max(-power, 0))))
     assert formats.inverse_root(fmt, totals).tolist() == expected
+
+
+@pytest.mark.parametrize("bits", range(1, 16))
+def test_inverse_root_fits_float64(bits):
+    """No root is so close to an integer that float64 could take it for one: 2**-43 in the square."""
+    limit = 1 << (2 * bits + 2 + formats.root_bits(FloatFormat(5, bits)))
+    roots = np.arange((2 << bits) + 1, (4 << bits) + 1)
+    below = limit - roots * roots * (limit // (roots * roots))
+    above = roots * roots * (limit // (roots * roots) + 1) - limit
+    assert below[below != 0].min() > limit * 2.0**-43
+    assert above.min() > limit * 2.0**-43
 
 
 def test_inverse_root_shapes():
