@@ -1,6 +1,6 @@
 """The way into the tape memory: words of the bus become beats."""
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -52,8 +52,6 @@ class Loader(wiring.Component):
         octet  = self.i.payload.address[:(TAPE_BYTES - 1).bit_length()]
         word   = self.i.payload.data
         taken  = self.i.valid & self.i.ready
-        beat   = Signal(32)
-        m.d.comb += self.o.payload.address.eq(beat)
 
         if width >= WORD_BITS:
             words    = width // WORD_BITS
@@ -63,22 +61,22 @@ class Loader(wiring.Component):
             with m.If(self.i.ready):
                 m.d.sync += self.o.valid.eq(self.i.valid & (position == words - 1))
             with m.If(taken):
-                m.d.sync += beat.eq(octet[2 + select:])
+                m.d.sync += self.o.payload.address.eq(octet[2 + select:])
                 for index in range(words):
                     with m.If(position == index):
                         m.d.sync += self.o.payload.data.word_select(index, WORD_BITS).eq(word)
         else:
             parts = WORD_BITS // width
-            held  = Signal(WORD_BITS)
-            left  = Signal(range(parts + 1))
+            rest  = Signal(WORD_BITS - width)
+            left  = Signal(range(parts + 1))        # beats of the word to be written
             m.d.comb += [
                 self.o.valid.eq(left != 0),
-                self.o.payload.data.eq(held[:width]),
                 self.i.ready.eq((left == 0) | ((left == 1) & self.o.ready)),
             ]
             with m.If(self.o.valid & self.o.ready):
-                m.d.sync += [left.eq(left - 1), beat.eq(beat + 1), held.eq(held >> width)]
+                m.d.sync += [left.eq(left - 1), rest.eq(rest >> width), self.o.payload.data.eq(rest),
+                             self.o.payload.address.eq(self.o.payload.address + 1)]
             with m.If(taken):
-                m.d.sync += [left.eq(parts), beat.eq(octet >> (width // 8 - 1).bit_length()),
-                             held.eq(word)]
+                m.d.sync += [left.eq(parts), Cat(self.o.payload.data, rest).eq(word),
+                             self.o.payload.address.eq(octet >> (width // 8 - 1).bit_length())]
         return m

@@ -1,6 +1,6 @@
 """The reader: between the player and the tape source."""
 
-from amaranth import Module, Mux, ResetInserter, Signal
+from amaranth import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -80,5 +80,5 @@ class TapeReader(wiring.Component):
             self.beats.ready.eq(queue.i.ready | waste),
             self.idle.eq((due == 0) & queue.empty),
         ]
-        m.d.sync += waste.eq((waste | self.restart) & (due != Mux(came, 1, 0)))
+        m.d.sync += waste.eq((waste | self.restart) & (due != came))
         return m
