@@ -9,6 +9,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from terngen.host.errors import LinkError
 from terngen.host.transport import BytePipe
@@ -43,8 +44,8 @@ class FrameTransport:
     """Reads and writes the address space of a device through frames on a pipe.
 
     Opening begins a session, which resets the machine. Long reads and writes are cut into frames, of
-    which several are on their way at once. What is not answered in time is sent again, after twice as
-    long each time; a lost frame costs time and nothing else. When nothing has come for `timeout`
+    which several are on their way at once. What is not answered in time is sent again, at growing
+    intervals; a lost frame costs time and nothing else. When nothing has been answered for `timeout`
     seconds the link is given up.
 
     Parameters
@@ -55,7 +56,7 @@ class FrameTransport:
     timeout : :class:`float`
         Seconds without any progress after which the link is given up.
     patience : :class:`float`
-        Seconds after which a request is sent again for the first time.
+        Seconds after which requests are sent again; more than a window takes on its way.
     clock : callable
         Seconds that have passed, as of :func:`time.monotonic`.
 
@@ -106,7 +107,11 @@ class FrameTransport:
         requests = (Frame(type=Type.READ, address=address + place,
                           length=min(octets - place, wire.MAX_PAYLOAD))
                     for place in range(0, octets, wire.MAX_PAYLOAD))
-        answers = self._exchange(requests, self._timeout if timeout is None else timeout)
+        if timeout is None:
+            timeout = self._timeout
+        if not timeout > 0:
+            raise ValueError(f"Timeout must be positive, not {timeout} s")
+        answers = self._exchange(requests, timeout)
         return b"".join(answer.payload for answer in answers)
 
     def write(self, address: int, octets: bytes) -> None:
@@ -126,45 +131,39 @@ class FrameTransport:
     def _exchange(self, requests: Iterator[Frame], timeout: float) -> Iterator[Frame]:
         """Send `requests`; their answers, in the same order."""
         if self._lost is not None:
-            raise LinkError(f"Session with {self.description} has ended: {self._lost}; open it again")
+            raise LinkError(f"Session with {self.description} must be open, but {self._lost}; open it again")
         # Whatever stops this in the middle leaves requests behind of which nobody knows the fate.
         self._lost = "an exchange was broken off"
         pending: deque[_Pending] = deque()
-        patience = self._patience
-        now      = self._clock()
-        deadline, resend = now + timeout, now + patience
-        resent   = False        # since the last progress
+        since   = self._clock()             # the last progress
+        resend  = since + self._patience
+        resent  = False                     # since the last progress
         while True:
-            fresh = []
-            while len(pending) + len(fresh) < self._window:
-                request = next(requests, None)
-                if request is None:
-                    break
-                fresh.append(_Pending(self._number(request)))
+            fresh = [_Pending(self._number(request))
+                     for request in islice(requests, self._window - len(pending))]
             pending.extend(fresh)
             if not pending:
                 break
-            if fresh:
-                self._send(fresh)
-
-            progress, trouble = self._listen(pending, min(resend, deadline))
-            while pending and pending[0].answer is not None:
-                yield pending.popleft().answer
+            self._send(fresh)
+            progress, trouble = self._listen(pending, min(resend, since + timeout))
+            while pending and (answer := pending[0].answer) is not None:
+                pending.popleft()
+                yield answer
             now = self._clock()
             if progress:
-                patience, resent = self._patience, False
-                deadline, resend = now + timeout, now + patience
-            elif now >= deadline:
-                self._lost = f"no answer to a {pending[0]} within {timeout} s"
-                raise LinkError(f"Device must answer within {timeout} s, but {self.description} has "
-                                f"not answered a {pending[0]}, sent {self.resends} frames again "
-                                f"and received {self.drops} bad ones")
+                since, resent = now, False
+                resend = now + self._patience
+            elif now >= since + timeout:
+                self._fail(f"has not answered a {pending[0]} within {timeout} s: {self.resends} frames "
+                           f"were sent again, {self.drops} came back spoilt")
             elif now >= resend or (trouble and not resent):
-                # Trouble is answered once; noise or a row of refusals must not multiply frames.
-                self.resends += len(pending)
-                self._send(pending, after=bytes([wire.DELIMITER]))
-                patience, resent = 2 * patience, True
-                resend = now + patience
+                # Trouble is answered once: noise, or a row of refusals, must not multiply frames.
+                waiting = [each for each in pending if each.answer is None]
+                self.resends += len(waiting)
+                self._pipe.send(bytes([wire.DELIMITER]))
+                self._send(waiting)
+                resent = True
+                resend = now + max(self._patience, (now - since) / 4)
         self._lost = None
 
     def _number(self, request: Frame) -> Frame:
@@ -172,9 +171,9 @@ class FrameTransport:
         self._sequence = (self._sequence + 1) % (1 << 16)
         return numbered
 
-    def _send(self, pending, after: bytes = b"") -> None:
-        self._pipe.send(after + b"".join(wire.encode_frame(each.request) for each in pending
-                                         if each.answer is None))
+    def _send(self, waiting: list[_Pending]) -> None:
+        if waiting:
+            self._pipe.send(b"".join(wire.encode_frame(each.request) for each in waiting))
 
     def _listen(self, pending: deque[_Pending], until: float) -> tuple[bool, bool]:
         """Take what comes next: whether a request was answered, whether something went wrong."""
@@ -208,7 +207,7 @@ class FrameTransport:
         return progress
 
     def _fail(self, sentence: str) -> None:
-        self._lost = sentence
+        self._lost = f"it {sentence}"
         raise LinkError(f"{self.description} {sentence}")
 
 
