@@ -40,6 +40,25 @@ def _any(op, ops):
     return Cat(op == other for other in sorted(ops, key=lambda each: each.value)).any()
 
 
+class _Lane:
+    """The arithmetic of one lane."""
+
+    def __init__(self, config: Config):
+        fmt, sites = config.path, config.sites
+        self.from_int   = FromInt(fmt=fmt, width=config.acc_width)
+        self.dequantise = Multiply(fmt=fmt, multiplier=sites.dequantise)
+        self.sigmoid    = Sigmoid(fmt=fmt)
+        self.silu       = Multiply(fmt=fmt, multiplier=sites.silu)
+        self.sigmoid_h  = Sigmoid(fmt=fmt)
+        self.silu_h     = Multiply(fmt=fmt, multiplier=sites.silu)
+        self.output     = Multiply(fmt=fmt, multiplier=sites.output)
+        self.glu        = Multiply(fmt=fmt, multiplier=sites.glu)
+        self.residual   = Add(fmt=fmt)
+        self.tail       = SiteMultiply(fmt=fmt, multipliers=[sites.norm, sites.gate, sites.quantise])
+        self.to_int8    = ToInt8(fmt=fmt)
+        self.square     = Multiply(fmt=fmt.wide, multiplier=sites.square)
+
+
 class Vector(wiring.Component):
     """Executes the operations of :class:`~terngen.hw.contract.tape.Op`, one after the other.
 
@@ -89,20 +108,17 @@ class Vector(wiring.Component):
 
     def __init__(self, config: Config):
         self._config = config
-        fmt, sites = config.path, config.sites
+        fmt = config.path
+        self._lanes      = [_Lane(config) for _ in range(config.lanes)]
+        self._recurrence = Recurrence(config)
+        lane = self._lanes[0]
 
         # Cycles from the issue of a group to each point of the pipeline.
-        from_int   = FromInt(fmt=fmt, width=config.acc_width)
-        recurrence = Recurrence(config)
-
-        def multiply(site):
-            return Multiply(fmt=fmt, multiplier=site).LATENCY
-
-        self._v     = sums.READ_LATENCY + from_int.LATENCY + multiply(sites.dequantise)
+        self._v     = sums.READ_LATENCY + lane.from_int.LATENCY + lane.dequantise.LATENCY
         self._sigma = self._v + Sigmoid.LATENCY
-        self._silu  = self._sigma + multiply(sites.silu)
-        self._state = self._silu + recurrence.LATENCY - recurrence.C_DELAY
-        self._gated = self._state + Sigmoid.LATENCY + multiply(sites.silu)
+        self._silu  = self._sigma + lane.silu.LATENCY
+        self._state = self._silu + self._recurrence.LATENCY - self._recurrence.C_DELAY
+        self._gated = self._state + Sigmoid.LATENCY + lane.silu_h.LATENCY
         buffered    = max(_READ, parameters.READ_LATENCY)
         #: Cycles from the issue of a group to its result ``r``, by operation.
         self._result = {
@@ -113,8 +129,8 @@ class Vector(wiring.Component):
             Op.GATE:     self._sigma,
             Op.STORE:    self._v,
             Op.SILU:     self._silu,
-            Op.MLGRU:    self._gated + multiply(sites.output),
-            Op.GLU:      self._v + multiply(sites.glu),
+            Op.MLGRU:    self._gated + lane.output.LATENCY,
+            Op.GLU:      self._v + lane.glu.LATENCY,
             Op.RESIDUAL: self._v + Add.LATENCY,
             Op.LOGITS:   sums.READ_LATENCY,
         }
@@ -319,11 +335,10 @@ class Vector(wiring.Component):
                 m.next = "Idle"
 
         # Points of the pipeline: bit k of `alive` is a group that entered k + 1 cycles ago.
-        tail      = SiteMultiply(fmt=fmt, multipliers=[sites.norm, sites.gate, sites.quantise])
-        to_int8   = ToInt8(fmt=fmt)
-        squarer   = Multiply(fmt=fmt.wide, multiplier=sites.square)
-        y_after   = tail.LATENCY                                    # from r
-        end_after = y_after + max(to_int8.LATENCY, squarer.LATENCY) + 1
+        codes_after  = self._lanes[0].tail.LATENCY + self._lanes[0].to_int8.LATENCY
+        square_after = self._lanes[0].tail.LATENCY + self._lanes[0].square.LATENCY
+        y_after      = self._lanes[0].tail.LATENCY                  # from r
+        end_after    = max(codes_after, square_after) + 1
         depth     = max(self._result.values()) + end_after
         alive     = Signal(depth)
         m.d.sync += alive.eq(Cat(issue, alive))
@@ -399,7 +414,7 @@ class Vector(wiring.Component):
         m.d.comb += self.weights.group.eq(counter(w_read, "w_read"))
 
         # State core.
-        m.submodules.recurrence = recurrence = Recurrence(config)
+        m.submodules.recurrence = recurrence = self._recurrence
         m.d.comb += [
             recurrence.start.eq(start),
             recurrence.base.eq(state_base + descriptor.place),
@@ -410,51 +425,44 @@ class Vector(wiring.Component):
         # Lanes.
         m.d.comb += self.sums.group.eq(counter(issue, "sums_read"))
         for lane in range(lanes):
-            m.submodules[f"from_int_{lane}"]   = from_int   = FromInt(fmt=fmt, width=config.acc_width)
-            m.submodules[f"dequantise_{lane}"] = dequantise = Multiply(fmt=fmt, multiplier=sites.dequantise)
-            m.submodules[f"sigmoid_{lane}"]    = sigmoid    = Sigmoid(fmt=fmt)
-            m.submodules[f"silu_{lane}"]       = silu       = Multiply(fmt=fmt, multiplier=sites.silu)
-            m.submodules[f"sigmoid_h_{lane}"]  = sigmoid_h  = Sigmoid(fmt=fmt)
-            m.submodules[f"silu_h_{lane}"]     = silu_h     = Multiply(fmt=fmt, multiplier=sites.silu)
-            m.submodules[f"output_{lane}"]     = output     = Multiply(fmt=fmt, multiplier=sites.output)
-            m.submodules[f"glu_{lane}"]        = glu        = Multiply(fmt=fmt, multiplier=sites.glu)
-            m.submodules[f"residual_{lane}"]   = residual   = Add(fmt=fmt)
-
-            v = dequantise.o
+            units = self._lanes[lane]
+            for name, unit in vars(units).items():
+                m.submodules[f"{name}_{lane}"] = unit
+            v = units.dequantise.o
             m.d.comb += [
-                from_int.a.eq(self.sums.sums[lane]),
-                dequantise.a.eq(from_int.o),
-                dequantise.b.eq(scale),
-                sigmoid.a.eq(Cat(v[:-1], v[-1] ^ (op == Op.GATE))),
-                silu.a.eq(delay(m, v, Sigmoid.LATENCY, name="v")),
-                silu.b.eq(sigmoid.o),
+                units.from_int.a.eq(self.sums.sums[lane]),
+                units.dequantise.a.eq(units.from_int.o),
+                units.dequantise.b.eq(scale),
+                units.sigmoid.a.eq(Cat(v[:-1], v[-1] ^ (op == Op.GATE))),
+                units.silu.a.eq(delay(m, v, Sigmoid.LATENCY, name="v")),
+                units.silu.b.eq(units.sigmoid.o),
 
-                recurrence.c[lane].eq(silu.o),
+                recurrence.c[lane].eq(units.silu.o),
                 recurrence.z[lane].eq(t0[lane]),
-                sigmoid_h.a.eq(recurrence.h[lane]),
-                silu_h.a.eq(delay(m, recurrence.h[lane], Sigmoid.LATENCY, name="h")),
-                silu_h.b.eq(sigmoid_h.o),
-                output.a.eq(t1[lane]),
-                output.b.eq(silu_h.o),
+                units.sigmoid_h.a.eq(recurrence.h[lane]),
+                units.silu_h.a.eq(delay(m, recurrence.h[lane], Sigmoid.LATENCY, name="h")),
+                units.silu_h.b.eq(units.sigmoid_h.o),
+                units.output.a.eq(t1[lane]),
+                units.output.b.eq(units.silu_h.o),
 
-                glu.a.eq(t0[lane]),
-                glu.b.eq(v),
-                residual.a.eq(x[lane]),
-                residual.b.eq(v),
+                units.glu.a.eq(t0[lane]),
+                units.glu.b.eq(v),
+                units.residual.a.eq(x[lane]),
+                units.residual.b.eq(v),
             ]
             with m.Switch(op):
                 with m.Case(Op.GATE):
-                    m.d.comb += r[lane].eq(sigmoid.o)
+                    m.d.comb += r[lane].eq(units.sigmoid.o)
                 with m.Case(Op.STORE):
                     m.d.comb += r[lane].eq(v)
                 with m.Case(Op.SILU):
-                    m.d.comb += r[lane].eq(silu.o)
+                    m.d.comb += r[lane].eq(units.silu.o)
                 with m.Case(Op.MLGRU):
-                    m.d.comb += r[lane].eq(output.o)
+                    m.d.comb += r[lane].eq(units.output.o)
                 with m.Case(Op.GLU):
-                    m.d.comb += r[lane].eq(glu.o)
+                    m.d.comb += r[lane].eq(units.glu.o)
                 with m.Case(Op.RESIDUAL):
-                    m.d.comb += r[lane].eq(residual.o)
+                    m.d.comb += r[lane].eq(units.residual.o)
                 with m.Case(Op.QUANTISE):
                     m.d.comb += r[lane].eq(y_kept[lane])
                 with m.Case(Op.SQUARE):
@@ -465,25 +473,21 @@ class Vector(wiring.Component):
                     m.d.comb += r[lane].eq(x[lane])
 
             # The tail: weighted, and reduced or quantised.
-            tail = SiteMultiply(fmt=fmt, multipliers=[sites.norm, sites.gate, sites.quantise])
-            m.submodules[f"tail_{lane}"]    = tail
-            m.submodules[f"to_int8_{lane}"] = to_int8 = ToInt8(fmt=fmt)
-            m.submodules[f"square_{lane}"]  = squarer = Multiply(fmt=fmt.wide, multiplier=sites.square)
             exponent_top = y[lane][-2]
             present      = y[lane][fmt.mantissa_bits:-1].any()
             widened      = Mux(present, Cat(y[lane][:-2], ~exponent_top, exponent_top, C(0, 1)), 0)
             m.d.comb += [
-                tail.product.eq(Mux(op == Op.QUANTISE, 2, op == Op.GATE)),
-                tail.a.eq(r[lane]),
-                tail.b.eq(Mux(op == Op.QUANTISE, factor[slot],
+                units.tail.product.eq(Mux(op == Op.QUANTISE, 2, op == Op.GATE)),
+                units.tail.a.eq(r[lane]),
+                units.tail.b.eq(Mux(op == Op.QUANTISE, factor[slot],
                               Mux(descriptor.weighted, self.weights.codes[lane], descriptor.weight))),
-                y[lane].eq(tail.o),
-                to_int8.a.eq(y[lane]),
-                self.codes.codes[lane].eq(to_int8.o),
-                squarer.a.eq(widened),
-                squarer.b.eq(widened),
+                y[lane].eq(units.tail.o),
+                units.to_int8.a.eq(y[lane]),
+                self.codes.codes[lane].eq(units.to_int8.o),
+                units.square.a.eq(widened),
+                units.square.b.eq(widened),
                 squares.i.payload.terms[lane].eq(
-                    Mux(term, descriptor.scale if lane == 0 else 0, squarer.o)),
+                    Mux(term, descriptor.scale if lane == 0 else 0, units.square.o)),
             ]
 
         # Peak.
@@ -498,7 +502,7 @@ class Vector(wiring.Component):
 
         # Squares.
         squared = Signal()
-        m.d.comb += squared.eq(result(y_after + squarer.LATENCY, (Op.SQUARE, Op.STORE)))
+        m.d.comb += squared.eq(result(square_after, (Op.SQUARE, Op.STORE)))
         first_square = Signal()
         with m.If(start):
             m.d.sync += first_square.eq(descriptor.first)
@@ -512,7 +516,7 @@ class Vector(wiring.Component):
         ]
 
         # Codes.
-        m.d.comb += self.codes.valid.eq(result(y_after + to_int8.LATENCY, (Op.QUANTISE,)))
+        m.d.comb += self.codes.valid.eq(result(codes_after, (Op.QUANTISE,)))
         m.d.comb += self.codes.group.eq(counter(self.codes.valid, "codes_write"))
 
         # Logits.
