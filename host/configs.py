@@ -13,7 +13,8 @@ from terngen.host.convert.geometry import Geometry
 from terngen.host.errors import ConfigError, quote
 from terngen.hw.contract.config import PRESETS, Config
 
-__all__ = ["DEFAULT", "from_values", "machine_config", "model_config", "read_config"]
+__all__ = ["DEFAULT", "from_values", "machine_config", "model_config", "read_config",
+           "sized_as"]
 
 #: The machine that is meant where none is named.
 DEFAULT = "small"
@@ -108,3 +109,16 @@ def model_config(geometry: Geometry, name: str | os.PathLike[str] = DEFAULT, *,
         raise ConfigError(f"Configuration is refused: {error}") from error
     check_fit(geometry, config)
     return config
+
+
+def sized_as(other: Config, name: str | os.PathLike[str] = DEFAULT, *, slots: int | None = None
+             ) -> Config:
+    """A machine whose buffers are those of another one where they are not given.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`read_config`, or if a value is refused.
+    """
+    buffers = {key: value for key, value in other.to_dict().items() if key in _BUFFERS}
+    return from_values(buffers | read_config(name) | ({} if slots is None else {"slots": slots}))

@@ -1,7 +1,7 @@
 """The driver: the same for a board, for the simulated gateware and for the golden machine."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Self
 
@@ -41,6 +41,12 @@ class Counters:
     stall_array:  int
     #: Cycles in which the vector unit did not take a beat.
     stall_vector: int
+
+    @classmethod
+    def total(cls, steps: Sequence[Self]) -> Self:
+        """Sums over steps."""
+        return cls(*(sum(counts) for counts in zip(*map(dataclasses.astuple, steps), strict=True))
+                   ) if steps else cls(0, 0, 0, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True)

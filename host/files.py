@@ -3,13 +3,13 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from terngen.host.errors import OutputError
 
-__all__ = ["cache_dir", "output_folder", "replacing"]
+__all__ = ["cache_dir", "output_folder", "replacing", "write_folder"]
 
 
 def cache_dir() -> Path:
@@ -60,3 +60,26 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with open(complete, "wb") as file:
             yield file
         os.replace(complete, target)
+
+
+def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
+    """Put files into a folder, which may exist; each appears whole, and the last one last.
+
+    Raises
+    ------
+    OutputError
+        If something of it cannot be written.
+    """
+    target = Path(path)
+    *_, last = files
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing.", dir=target) as folder:
+            for name, octets in files.items():
+                Path(folder, name).write_bytes(octets)
+            # The last file describes the others, so that it must not stand beside foreign ones.
+            (target / last).unlink(missing_ok=True)
+            for name in files:
+                os.replace(Path(folder, name), target / name)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error

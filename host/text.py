@@ -1,21 +1,42 @@
-"""Text in, text out: tokens of a model, sampling, generation."""
+"""Text in, text out: tokens of a model, sampling, stories."""
 
 import dataclasses
+import math
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from terngen.host.convert.checkpoint import Checkpoint
-from terngen.host.device import Device, Result
+from terngen.host.device import Counters, Device, Result
 from terngen.host.errors import CheckpointError, InputError, TapeError
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["Decoder", "Encoded", "Language", "Sampling", "generate", "generate_tokens"]
+__all__ = ["Decoder", "Encoded", "Language", "Sampling", "Story", "Surprise", "read_text"]
 
 #: What an incomplete character becomes when it is decoded.
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """A text file in UTF-8, octet by octet as it is.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(path).read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InputError(f"Text {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"Text {path} must be UTF-8, but at octet {error.start} it is not: "
+                         f"{error.reason}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +65,11 @@ class Language:
     end:       int | None
     #: Tokens that the model knows.
     vocab:     int
+
+    def __post_init__(self) -> None:
+        # A file may ask for texts of one length, for training.
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
 
     @classmethod
     def of_tape(cls, tape: Tape) -> Self:
@@ -144,6 +170,66 @@ class Decoder:
         return self._language.decode(self._tokens[self._start:])[len(before):]
 
 
+class Surprise:
+    """How well a model foretells a text: nats of each token, given all tokens before it.
+
+    Parameters
+    ----------
+    encoded : :class:`Encoded`
+        The text. Its first token is foretold by nothing, and so is not counted.
+    limit : :class:`int` or None
+        Tokens to be foretold at most.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to foretell.
+    """
+
+    def __init__(self, encoded: Encoded, *, limit: int | None = None) -> None:
+        self._encoded = encoded
+        #: Tokens to be foretold.
+        self.total    = len(encoded.tokens) - 1
+        if limit is not None:
+            self.total = min(self.total, limit)
+        if self.total < 1:
+            raise InputError("Text must have at least one token that another one comes before")
+        #: Tokens that have been foretold.
+        self.tokens   = 0
+        self._due     = 0
+        self._nats    = 0.0
+
+    def due(self, count: int) -> list[int]:
+        """The next tokens that the model has to take, at most `count`; nothing at the end."""
+        first = self._due
+        self._due = min(first + count, self.total)
+        return self._encoded.tokens[first:self._due]
+
+    def add(self, logits: NDArray[np.float32]) -> None:
+        """Take the logits after each of the tokens that were due, ``(tokens, vocab)``."""
+        count  = len(logits)
+        actual = self._encoded.tokens[self.tokens + 1:self.tokens + 1 + count]
+        wide   = logits.astype(np.float64)
+        wide  -= wide.max(axis=1, keepdims=True)
+        found  = wide[np.arange(count), actual]
+        self._nats  += float((np.log(np.exp(wide).sum(axis=1)) - found).sum())
+        self.tokens += count
+
+    @property
+    def octets(self) -> int:
+        """Octets of the text that the foretold tokens cover."""
+        return self._encoded.octets[self.tokens] - self._encoded.octets[0]
+
+    @property
+    def nats_per_token(self) -> float:
+        return self._nats / self.tokens
+
+    @property
+    def bits_per_byte(self) -> float:
+        """All nats, in bits, by the octets of the text in UTF-8."""
+        return self._nats / math.log(2) / max(1, self.octets)
+
+
 class Sampling:
     """Chooses tokens.
 
@@ -182,39 +268,71 @@ class Sampling:
         return int(self._rng.choice(result.tokens[:len(weights)], p=weights / weights.sum()))
 
 
-def generate_tokens(device: Device, prompt: Sequence[int], count: int, sampling: Sampling, *,
-                    slot: int = 0) -> Iterator[int]:
-    """Tokens that follow a prompt, as they are made, until `count` or the token that ends a text.
+class Story:
+    """A text that a device continues.
+
+    Parameters
+    ----------
+    device : :class:`Device`
+        Device that has the tape.
+    prompt : :class:`str`
+        What the text begins with.
+    sampling : :class:`Sampling`
+        How tokens are chosen.
+    slot : :class:`int`
+        Slot of the device.
 
     Raises
     ------
     InputError
-        If the prompt is empty, or has a token that the model does not know.
+        If the prompt has no token, or one that the model does not know.
+    TapeError
+        If there is no tokenizer on the tape.
     """
-    if not prompt:
-        raise InputError("Prompt must have at least one token, because the model has no token "
-                         "that begins a text")
-    for index, token in enumerate(prompt):
-        device.step({slot: token}, reset=[slot] if index == 0 else (),
-                    head=index == len(prompt) - 1)
-    for made in range(count):
-        token = sampling.choose(device.results(slot))
-        if token == device.tape.model["eos_token_id"]:
-            return
-        yield token
-        if made < count - 1:
-            device.step({slot: token})
 
+    def __init__(self, device: Device, prompt: str, sampling: Sampling, *, slot: int = 0) -> None:
+        self._device   = device
+        self._sampling = sampling
+        self._slot     = slot
+        self._language = Language.of_tape(device.tape)
+        #: Tokens of the prompt.
+        self.prompt    = self._language.encode(prompt).tokens
+        if not self.prompt:
+            raise InputError("Prompt must have at least one token, because this model has none "
+                             "that begins a text")
+        #: Tokens that were made.
+        self.tokens: list[int] = []
+        #: Whether the model ended the text.
+        self.ended     = False
+        #: Of the steps that only read the prompt, without the head.
+        self.reading: list[Counters] = []
+        #: Of the steps that made a token, or found the end of the text.
+        self.making:  list[Counters] = []
 
-def generate(device: Device, prompt: str, count: int, sampling: Sampling) -> Iterator[str]:
-    """Text that follows a prompt, as it is made, in pieces."""
-    language = Language.of_tape(device.tape)
-    decoder  = Decoder(language)
-    tokens   = language.encode(prompt).tokens
-    for token in tokens:            # because a piece may depend on what is before it
-        decoder.push(token)
-    for token in generate_tokens(device, tokens, count, sampling):
-        if piece := decoder.push(token):
+    def made(self, count: int) -> Iterator[int]:
+        """Tokens that follow the prompt, as they are made, until `count` or the end of the text."""
+        *given, token = self.prompt
+        reset = [self._slot]
+        for known in given:
+            self.reading.append(self._device.step({self._slot: known}, reset=reset, head=False))
+            reset = []
+        while len(self.tokens) < count:
+            self.making.append(self._device.step({self._slot: token}, reset=reset))
+            reset = []
+            token = self._sampling.choose(self._device.results(self._slot))
+            if token == self._language.end:
+                self.ended = True
+                return
+            self.tokens.append(token)
+            yield token
+
+    def pieces(self, count: int) -> Iterator[str]:
+        """The same as text, in pieces."""
+        decoder = Decoder(self._language)
+        for token in self.prompt:       # because a piece may depend on what is before it
+            decoder.push(token)
+        for token in self.made(count):
+            if piece := decoder.push(token):
+                yield piece
+        if piece := decoder.finish():
             yield piece
-    if piece := decoder.finish():
-        yield piece

@@ -1,6 +1,7 @@
 """The gate: a machine and the golden machine do the same steps, and every number is compared."""
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -110,6 +111,8 @@ class CheckedTransport:
         self.mismatches = 0
         #: The first of them.
         self.first: Difference | None = None
+        #: Seconds that the device took.
+        self.seconds = 0.0
         self._expected: list[Event] = []
         self._words: dict[int, str] = {}        # by beat
         self.golden.machine.observe = self._expected.append
@@ -125,11 +128,15 @@ class CheckedTransport:
         if address >= regs.TAPE_BASE:
             self._words.clear()
         self.golden.write(address, octets)
+        begin = time.monotonic()
         self.device.write(address, octets)
+        self.seconds += time.monotonic() - begin
 
     def read(self, address: int, octets: int, *, timeout: float | None = None) -> bytes:
         """See :class:`~terngen.host.transport.Transport`."""
+        begin    = time.monotonic()
         answer   = self.device.read(address, octets, timeout=timeout)
+        self.seconds += time.monotonic() - begin
         expected = self.golden.read(address, octets)
         before   = self.mismatches
         waited   = address <= Reg.WAIT.value < address + octets

@@ -1,7 +1,6 @@
 import re
 
 import pytest
-
 from amaranth.hdl import signed
 from amaranth.lib import data
 

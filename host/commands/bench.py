@@ -1,0 +1,70 @@
+"""``terngen bench``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from terngen.host.commands.options import (
+    config_option,
+    device_option,
+    json_option,
+    memory_option,
+    model_argument,
+    slots_option,
+)
+
+__all__ = ["bench", "figure_lines"]
+
+
+@click.command()
+@model_argument
+@device_option("sim")
+@click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True,
+              help="Passes of the tape; each gives a token to every slot.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of the first token of each slot.")
+@config_option
+@slots_option
+@memory_option
+@json_option
+def bench(model: Path, device: str, tokens: int, seed: int, config: str | None, slots: int | None,
+          memory: str | None, as_json: bool) -> None:
+    """Compare every value of a machine with the golden machine, then tell its speed.
+
+    If one value differs, the first is named, no speed is told, and the exit code is 6.
+    """
+    from terngen.host.commands.console import emit, working
+    from terngen.host.commands.devices import benched, load
+    from terngen.host.errors import GateError
+    from terngen.sim.bench import greedy
+
+    with benched(model, device, config=config, slots=slots, memory=memory) as machine:
+        try:
+            load(machine.device)
+            machine.start()
+            with working(f"Playing {tokens} tokens on both machines"):
+                steps = greedy(machine.device, tokens, seed)
+        except GateError:
+            emit(as_json, machine.gate(), [])
+            raise
+        figures = {**machine.gate(), **machine.figures(steps)}
+    emit(as_json, figures, figure_lines(figures))
+
+
+def figure_lines(figures: dict[str, Any]) -> Iterator[str]:
+    """Figures of a machine that passed, for people."""
+    cycles = figures["cycles_per_token"]
+    yield (f"gate        {figures['gate']}: {figures['values_compared']:,} values compared, "
+           f"{figures['mismatches']} differ")
+    yield (f"tokens      {figures['tokens']} on {figures['slots']} "
+           f"slot{'s' if figures['slots'] > 1 else ''}")
+    yield (f"cycles      {cycles:,.0f} for a token, of which the machine waited "
+           f"{figures['stall_tape_per_token']:,.0f} for the tape; the tape waited "
+           f"{figures['stall_array_per_token']:,.0f} for the array and "
+           f"{figures['stall_vector_per_token']:,.0f} for the vector unit")
+    yield (f"tape        {figures['tape_bytes_per_token']:,.0f} bytes for a token, at most "
+           f"{figures['peak_bytes_per_cycle']} in a cycle")
+    yield f"attainment  {100 * figures['attainment']:.1f} % of the memory's peak"
+    yield f"simulation  {figures['sim_cycles_per_second']:,.0f} cycles per second"

@@ -1,0 +1,103 @@
+"""``terngen convert``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from terngen.host.commands.options import config_option, json_option, slots_option, text_option
+
+__all__ = ["convert"]
+
+#: Everything that can be said of the values of one place, as columns.
+_COLUMNS = ("values", "saturated", "zero", "largest")
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
+              help="Tape file to write.")
+@config_option
+@slots_option
+@text_option(required=False)
+@click.option("--calibration-tokens", type=click.IntRange(min=0), default=32, show_default=True,
+              metavar="N", help="Tokens of the text that the golden machine reads, to count what "
+                                "saturates; 0 for none.")
+@json_option
+def convert(checkpoint: Path, output: Path, config: str | None, slots: int | None,
+            text_file: Path | None, calibration_tokens: int, as_json: bool) -> None:
+    """Turn a checkpoint folder into a tape, and report on it.
+
+    Without --text, a sentence or two that come with the program are read; a checkpoint without a
+    tokenizer reads random tokens.
+    """
+    from terngen.host.commands.console import Progress, emit
+    from terngen.host.compile import compile_tape
+    from terngen.host.configs import DEFAULT, model_config
+    from terngen.host.models import open_checkpoint, open_tape, tokenizer_of
+    from terngen.host.text import read_text
+
+    text   = read_text(text_file) if text_file is not None else None
+    source = open_checkpoint(checkpoint, purpose="Conversion")
+    with Progress() as progress:
+        report = compile_tape(source, model_config(source.geometry, config or DEFAULT, slots=slots),
+                              output, name=source.folder.resolve().name,
+                              tokenizer=tokenizer_of(source), progress=progress)
+    tape = open_tape(output)
+    report = {"tape": str(output), "digest": tape.config.digest.hex(), **report}
+    if calibration_tokens:
+        report["calibration"] = _calibrate(tape, text, calibration_tokens)
+    emit(as_json, report, _lines(report))
+
+
+def _calibrate(tape: Any, text: str | None, count: int) -> dict[str, Any]:
+    """Play a text on the golden machine and count."""
+    import numpy as np
+
+    from terngen.host.commands.console import Progress
+    from terngen.host.convert.report import CALIBRATION_TEXT, Calibration
+    from terngen.host.text import Language
+    from terngen.sim.golden.sequence import Sequence
+
+    if tape.tokenizer or text is not None:
+        tokens = Language.of_tape(tape).encode(CALIBRATION_TEXT if text is None else text).tokens
+        source = "built-in text" if text is None else "text"
+    else:
+        tokens = np.random.default_rng(0).integers(0, tape.model["vocab_size"], count).tolist()
+        source = "random tokens"
+    tokens      = tokens[:count]
+    calibration = Calibration(tape)
+    sequence    = Sequence(tape, chunk=16)
+    sequence.machine.observe = calibration.add
+    with Progress() as progress:
+        for start in range(0, len(tokens), 16):
+            progress("Calibrating", start, len(tokens))
+            sequence.advance(tokens[start:start + 16])
+    return {"source": source, "tokens": len(tokens), **calibration.to_dict()}
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    from terngen.host.commands.console import table
+
+    yield (f"{report['tape']}: {report['tape_bytes']} octets, {report['played_bytes']} played for a "
+           f"token, {report['ternary_weights']} ternary weights at {report['bits_per_weight']:.4f} "
+           f"bits, machine {report['digest']}")
+    yield ""
+    yield from table([("tensor", "shape", "zero", "scale"), *(
+        (name, "x".join(map(str, tensor["shape"])),
+         f"{tensor['zero_fraction']:.4f}" if "zero_fraction" in tensor else "",
+         f"{tensor['scale']:.6g}" if "scale" in tensor else "")
+        for name, tensor in report["tensors"].items())])
+    if (calibration := report.get("calibration")) is None:
+        return
+    yield ""
+    yield from table([(f"site, {calibration['tokens']} tokens of {calibration['source']}",
+                       *_COLUMNS), *((site, *(f"{counts[column]:.6g}" for column in _COLUMNS))
+                                     for site, counts in calibration["sites"].items())])
+    yield ""
+    for section, sites in calibration["saturated"].items():
+        yield f"saturated in {section}: " + ", ".join(f"{site} {count} times"
+                                                      for site, count in sites.items())
+    if not calibration["saturated"]:
+        yield "no float saturated"

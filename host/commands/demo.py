@@ -1,0 +1,94 @@
+"""``terngen demo``."""
+
+from pathlib import Path
+
+import click
+
+from terngen.host.commands.options import config_option, json_option, slots_option
+
+__all__ = ["demo"]
+
+#: Model that comes with the repository.
+_MODEL  = "fairy-1m"
+_PROMPT = "Once upon a time"
+
+
+def _shipped() -> Path:
+    """The folder of the model in this checkout."""
+    import terngen.host
+    from terngen.host.errors import InputError
+    folder = Path(terngen.host.__file__).resolve().parent.parent / "models" / _MODEL
+    if not folder.is_dir():
+        raise InputError(f"The model {_MODEL} comes with the repository and is not at {folder}; "
+                         f"name another one with --model")
+    return folder
+
+
+@click.command()
+@click.option("--model", type=click.Path(path_type=Path), metavar="CKPT_OR_TAPE",
+              help=f"[default: {_MODEL} of the repository]")
+@click.option("--prompt", default=_PROMPT, show_default=True, help="What the story begins with.")
+@click.option("--tokens", type=click.IntRange(min=1), default=120, show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Another one, another story.")
+@config_option
+@slots_option
+@json_option
+def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed: int,
+         config: str | None, slots: int | None, as_json: bool) -> None:
+    """A story, told by hardware that is generated now and simulated cycle by cycle.
+
+    While it is told, every value inside the machine is compared with the golden machine.
+    """
+    import time
+
+    from terngen.host.commands.bench import figure_lines
+    from terngen.host.commands.console import emit
+    from terngen.host.commands.devices import benched, load
+    from terngen.host.errors import GateError
+    from terngen.host.text import Sampling, Story
+
+    def say(line: str = "", nl: bool = True) -> None:
+        if not as_json:
+            click.echo(line, nl=nl)
+
+    begin = time.monotonic()
+    path  = model or _shipped()
+    say(f"Model      {path}")
+    say("Machine    generating Verilog, compiling it to native code (from the cache if it is there)")
+    with benched(path, "sim", config=config, slots=slots) as machine:
+        tape = machine.tape
+        say(f"           {tape.config.beat_bits} bits of tape in a cycle, {tape.config.slots} slots, "
+            f"digest {tape.config.digest.hex()}; ready after {time.monotonic() - begin:.1f} s")
+        say(f"Tape       {len(tape.image):,} bytes for {tape.model['ternary_weights']:,} ternary "
+            f"weights, loaded through the link")
+        load(machine.device)
+        machine.start()
+        say("Story      as it comes out of the machine, every value compared with the golden "
+            "machine:")
+        say()
+        stories, steps, pieces = 0, [], []
+        made = 0
+        try:
+            # A short story is followed by another one.
+            while made < tokens:
+                story = Story(machine.device, prompt,
+                              Sampling(temperature=temperature, seed=seed + stories))
+                pieces.append(prompt)
+                say(prompt, nl=False)
+                for piece in story.pieces(tokens - made):
+                    pieces.append(piece)
+                    say(piece, nl=False)
+                made    += len(story.tokens)
+                stories += 1
+                steps   += story.making
+                pieces.append("\n\n")
+                say("\n")
+        except GateError:
+            say("\n")
+            emit(as_json, machine.gate(), [])
+            raise
+        figures = {**machine.gate(), **machine.figures(steps)}
+    seconds = time.monotonic() - begin
+    emit(as_json, {"text": "".join(pieces).strip(), "made": made, "seconds": round(seconds, 1),
+                   **figures}, [*figure_lines(figures), f"time        {seconds:.1f} s"])

@@ -1,0 +1,29 @@
+"""``terngen disasm``."""
+
+from pathlib import Path
+
+import click
+
+from terngen.host.commands.options import config_option, json_option, model_argument, slots_option
+
+__all__ = ["disasm"]
+
+
+@click.command()
+@model_argument
+@click.option("--mark", metavar="NAME", help="Only the part with this mark.")
+@click.option("--octets", is_flag=True, help="With the octets of each descriptor.")
+@config_option
+@slots_option
+@json_option
+def disasm(model: Path, mark: str | None, octets: bool, config: str | None, slots: int | None,
+           as_json: bool) -> None:
+    """Print a tape: its header, sections, marks, and every descriptor."""
+    from terngen.host import disasm as source
+    from terngen.host.commands.console import Progress, emit
+    from terngen.host.models import open_model
+
+    with Progress() as progress:
+        tape = open_model(model, config=config, slots=slots, progress=progress)
+    emit(as_json, source.to_dict(tape, mark) if as_json else None,
+         source.lines(tape, mark, octets=octets))

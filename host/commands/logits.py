@@ -1,0 +1,55 @@
+"""``terngen logits``."""
+
+from pathlib import Path
+
+import click
+
+from terngen.host.commands.options import (
+    config_option,
+    device_option,
+    json_option,
+    memory_option,
+    model_argument,
+    slots_option,
+)
+
+__all__ = ["logits"]
+
+
+@click.command()
+@model_argument
+@click.option("--tokens", "tokens_file", type=click.Path(path_type=Path), required=True,
+              help="A .npy file of int64, (T,) or (B, T).")
+@click.option("--out", type=click.Path(path_type=Path), required=True,
+              help="The .npy file to write: float32, (T, vocab) or (B, T, vocab).")
+@device_option("golden", "sim", "reference")
+@config_option
+@slots_option
+@memory_option
+@json_option
+def logits(model: Path, tokens_file: Path, out: Path, device: str, config: str | None,
+           slots: int | None, memory: str | None, as_json: bool) -> None:
+    """Logits after every token, each sequence from a zero state."""
+    import time
+
+    from terngen.host.arrays import check_tokens, logits_file, read_tokens
+    from terngen.host.commands.console import Progress, emit
+    from terngen.host.commands.scoring import scorer
+
+    tokens = read_tokens(tokens_file)
+    with scorer(model, device, config=config, slots=slots, memory=memory) as source:
+        check_tokens(tokens, source.vocab)
+        shape = (*tokens.shape, source.vocab)
+        begin = time.monotonic()
+        done  = 0
+        with logits_file(out, shape) as write, Progress() as progress:
+            for sequence in tokens.reshape(-1, tokens.shape[-1]).tolist():
+                source.reset()
+                for start in range(0, len(sequence), source.chunk):
+                    part = sequence[start:start + source.chunk]
+                    write(source.advance(part))
+                    done += len(part)
+                    progress("Computing logits", done, tokens.size)
+    emit(as_json, {"out": str(out), "shape": list(shape), "dtype": "float32", "device": device,
+                   "tokens": tokens.size, "seconds": round(time.monotonic() - begin, 3)},
+         [f"{out}: float32 {shape}"])

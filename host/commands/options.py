@@ -1,0 +1,58 @@
+"""Options that several commands have."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from terngen.host.configs import DEFAULT
+
+__all__ = ["config_option", "device_option", "json_option", "memory_option", "model_argument",
+           "slots_option", "text_option"]
+
+model_argument = click.argument("model", metavar="CKPT_OR_TAPE", type=click.Path(path_type=Path))
+
+config_option = click.option(
+    "--config", metavar="NAME_OR_FILE",
+    help=f"Machine: a preset, a JSON or TOML file, or the manifest of a generated one.  "
+         f"[default: {DEFAULT}, or that of the tape]")
+
+slots_option = click.option("--slots", type=click.IntRange(min=1),
+                            help="Slots of the machine, instead of what the configuration says.")
+
+memory_option = click.option(
+    "--memory", metavar="LIST",
+    help="Timing of the simulated tape memory, like latency=20,refresh_period=780,refresh_pause=12.")
+
+json_option = click.option("--json", "as_json", is_flag=True,
+                           help="Print one JSON object on stdout.")
+
+
+class _Device(click.ParamType):
+    """A kind of device, with or without a place after a colon."""
+
+    name = "device"
+
+    def __init__(self, kinds: tuple[str, ...]) -> None:
+        self._kinds = kinds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value.partition(":")[0] not in self._kinds:
+            self.fail(f"Device must be one of {', '.join(self._kinds)}, not {value!r}.", param, ctx)
+        return value
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "[" + "|".join(self._kinds) + "]"
+
+
+def device_option(*kinds: str) -> Callable[[Any], Any]:
+    """``--device``; the first kind is the default."""
+    return click.option("--device", type=_Device(kinds), default=kinds[0], show_default=True,
+                        help="What computes.")
+
+
+def text_option(required: bool) -> Callable[[Any], Any]:
+    """``--text``."""
+    return click.option("--text", "text_file", type=click.Path(path_type=Path), required=required,
+                        help="Text in UTF-8.")

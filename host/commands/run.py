@@ -1,0 +1,68 @@
+"""``terngen run``."""
+
+from pathlib import Path
+
+import click
+
+from terngen.host.commands.options import (
+    config_option,
+    device_option,
+    json_option,
+    memory_option,
+    model_argument,
+    slots_option,
+)
+
+__all__ = ["run"]
+
+
+@click.command()
+@model_argument
+@click.option("--prompt", default="", help="What the text begins with.")
+@click.option("--tokens", type=click.IntRange(min=1), default=100, show_default=True,
+              help="Tokens to make at most; the model may end the text earlier.")
+@device_option("golden", "sim")
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True,
+              help="0 takes the best token, 1 follows the model.")
+@click.option("--top-k", type=click.IntRange(min=1), metavar="N",
+              help="Choose from the N best, at most those that the machine keeps.  [default: all]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
+@config_option
+@slots_option
+@memory_option
+@json_option
+def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, top_k: int | None,
+        seed: int, config: str | None, slots: int | None, memory: str | None, as_json: bool) -> None:
+    """Continue a text. It appears on stdout as it is made, the prompt first."""
+    import dataclasses
+    import time
+
+    from terngen.host.commands.console import emit, note
+    from terngen.host.commands.devices import opened
+    from terngen.host.device import Counters
+    from terngen.host.errors import ConfigError
+    from terngen.host.text import Sampling, Story
+
+    with opened(model, device, config=config, slots=slots, memory=memory) as (tape, machine):
+        if top_k is not None and top_k > tape.config.top_k:
+            raise ConfigError(f"Top-k must be at most {tape.config.top_k}, the candidates that this "
+                              f"machine keeps, not {top_k}")
+        story = Story(machine, prompt, Sampling(temperature=temperature, top_k=top_k, seed=seed))
+        begin = time.monotonic()
+        if not as_json:
+            click.echo(prompt, nl=False)
+        pieces = []
+        for piece in story.pieces(tokens):
+            pieces.append(piece)
+            if not as_json:
+                click.echo(piece, nl=False)
+        seconds = time.monotonic() - begin
+        if not as_json:
+            click.echo()
+            note(f"{len(story.tokens)} tokens in {seconds:.1f} s")
+        counters = {name: dataclasses.asdict(Counters.total(steps)) for name, steps in
+                    (("reading", story.reading), ("making", story.making))}
+        emit(as_json, {
+            "prompt": prompt, "text": "".join(pieces), "prompt_tokens": story.prompt,
+            "tokens": story.tokens, "ended": story.ended, "device": device,
+            "seconds": round(seconds, 3), "counters": counters}, [])

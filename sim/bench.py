@@ -1,0 +1,116 @@
+"""Figures of a simulated machine, which are told only of steps that passed the gate."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from terngen.host.device import Counters, Device
+from terngen.hw.contract.tape import Tape
+from terngen.sim.device import SimTransport
+from terngen.sim.gate import CheckedTransport
+
+__all__ = ["Bench", "greedy"]
+
+
+class Bench:
+    """A simulated machine beside the golden machine.
+
+    Parameters
+    ----------
+    tape : :class:`Tape`
+        The model; it still has to be loaded.
+    options
+        Of :meth:`SimTransport.open`.
+
+    Raises
+    ------
+    ToolError
+        If the machine cannot be compiled.
+    ConfigError
+        If an option is refused.
+    """
+
+    def __init__(self, tape: Tape, **options: Any) -> None:
+        self.tape      = tape
+        self.simulated = SimTransport.open(tape.config, **options)
+        self.checked   = CheckedTransport(self.simulated)
+        self.device    = Device(self.checked, tape)
+        self._cycles   = 0
+        self._seconds  = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.device.close()
+
+    def start(self) -> None:
+        """The speed of the simulation is measured from now on: loading is over."""
+        self._cycles  = self.simulated.model.counters.cycles
+        self._seconds = self.checked.seconds
+
+    def gate(self) -> dict[str, Any]:
+        """What was compared, and how it came out."""
+        checked = self.checked
+        outcome: dict[str, Any] = {
+            "gate":            "fail" if checked.mismatches else "pass",
+            "values_compared": checked.values_compared,
+            "mismatches":      checked.mismatches,
+            "slots":           self.tape.config.slots,
+        }
+        if checked.first is not None:
+            outcome["first"] = dataclasses.asdict(checked.first)
+        return outcome
+
+    def figures(self, steps: Sequence[Counters]) -> dict[str, Any]:
+        """Speed, of steps that passed.
+
+        A token is one pass of the tape, which gives one token to each slot that takes part.
+
+        Parameters
+        ----------
+        steps : sequence of :class:`Counters`
+            Counters of each pass, head included.
+        """
+        total   = Counters.total(steps)
+        count   = len(steps)
+        beat    = self.tape.config.beat_bytes
+        cycles  = self.simulated.model.counters.cycles - self._cycles
+        seconds = self.checked.seconds - self._seconds
+        return {
+            "tokens":                 count,
+            "cycles_per_token":       total.cycles / count,
+            "tape_bytes_per_token":   total.beats * beat / count,
+            "peak_bytes_per_cycle":   beat,
+            "attainment":             total.beats / total.cycles,
+            "stall_tape_per_token":   total.stall_tape / count,
+            "stall_array_per_token":  total.stall_array / count,
+            "stall_vector_per_token": total.stall_vector / count,
+            "sim_cycles_per_second":  cycles / seconds,
+        }
+
+
+def greedy(device: Device, count: int, seed: int) -> list[Counters]:
+    """Let every slot make a text of its own: a random token, then the best each time.
+
+    Parameters
+    ----------
+    count : :class:`int`
+        Steps, each with one token for each slot.
+
+    Returns
+    -------
+    list of :class:`Counters`
+        Of each step.
+    """
+    model, slots = device.tape.model, range(device.config.slots)
+    rng    = np.random.default_rng(seed)
+    tokens = {slot: int(token) for slot, token in
+              zip(slots, rng.integers(0, model["vocab_size"], len(slots)))}
+    steps  = []
+    for step in range(count):
+        steps.append(device.step(tokens, reset=slots if step == 0 else ()))
+        tokens = {slot: int(device.results(slot).tokens[0]) for slot in slots}
+    return steps
