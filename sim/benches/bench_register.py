@@ -4,6 +4,7 @@ import os
 import random
 
 import cocotb
+from cocotb.triggers import ReadOnly
 
 from terngen.sim.cocotb_stream import Sink, Source, reset
 
@@ -62,6 +63,15 @@ async def resumes_after_reset(dut):
     await reset(dut)
     await source.put([4])
     assert [payload.to_unsigned() for payload in await sink.get(1)] == [4]
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
+async def settles(dut):
+    """What depends on nothing but a register shows its first value before that ever changes."""
+    dut.fault.value = 0
+    await reset(dut)
+    await ReadOnly()
+    assert dut.phase.value == 2
 
 
 @cocotb.test(skip="HANG" not in os.environ)

@@ -18,11 +18,15 @@ SIMULATORS = [
 
 
 class Register(wiring.Component):
-    """A stream register of one place. The input `fault` selects a broken rule."""
+    """A stream register of one place. The input `fault` selects a broken rule.
+
+    The output `phase` depends on nothing but the state of an FSM, whose first one it never leaves here.
+    """
 
     i:     In(stream.Signature(20))
     o:     Out(stream.Signature(20))
     fault: In(3)
+    phase: Out(2)
 
     def elaborate(self, platform):
         m = Module()
@@ -40,12 +44,19 @@ class Register(wiring.Component):
             m.d.sync += self.o.payload.eq(0)
         with m.If((self.fault == 4) & late):
             m.d.comb += self.i.ready.eq(0)
+        with m.FSM():
+            with m.State("First"):
+                m.d.comb += self.phase.eq(2)
+                with m.If(self.fault == 7):
+                    m.next = "Second"
+            with m.State("Second"):
+                m.d.comb += self.phase.eq(1)
         return m
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_passes(simulator):
-    run_bench(Register(), "bench_register", simulator=simulator, tests="keeps_order|resumes")
+    run_bench(Register(), "bench_register", simulator=simulator, tests="keeps_order|resumes|settles")
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
