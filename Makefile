@@ -25,7 +25,7 @@ test-train: $(VENV)/.dev
 	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev,train]'
 	$(BIN)/pytest -m train
 
-lint: $(VENV)/.dev .typing
+lint: $(VENV)/.dev .typing/terngen
 	$(BIN)/ruff check hw sim host constraints tests
 	$(BIN)/mypy
 
@@ -33,10 +33,12 @@ clean:
 	rm -rf $(VENV) .typing build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis out
 	find hw sim host constraints tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The folders under their import names, for mypy, which does not see an editable install.
-.typing:
-	mkdir -p .typing/terngen
-	for part in hw sim host constraints; do ln -sfn ../../$$part .typing/terngen/$$part; done
+# The folders under their import names, for mypy, which does not see an editable install. Made each
+# time, because an empty or half-made tree would count as made.
+.PHONY: .typing/terngen
+.typing/terngen:
+	@mkdir -p $@
+	@for part in hw sim host constraints; do ln -sfn ../../$$part $@/$$part; done
 
 # Two stamps, so that the demo does not wait for the tools of the tests.
 $(VENV)/.base: pyproject.toml | $(BIN)/pip

@@ -42,7 +42,7 @@ class _Failure(click.ClickException):
 
     def __init__(self, error: DeviceError) -> None:
         super().__init__(str(error))
-        self.exit_code = error.exit_code
+        self.exit_code = error.exit_code    # type: ignore[misc]    # of the class, says click
 
 
 class _Commands(click.Group):

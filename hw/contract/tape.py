@@ -323,8 +323,9 @@ class Tape:
         if fields["digest"] != config.digest.hex():
             raise TapeFormatError(f"{path} names configuration {fields['digest']}, but describes "
                                   f"{config.digest.hex()}")
-        for name, part in [*tape.marks.items(),
-                           *((section.name, section) for section in tape.sections)]:
+        parts: list[tuple[str, Mark | Section]] = [
+            *tape.marks.items(), *((section.name, section) for section in tape.sections)]
+        for name, part in parts:
             if not 0 <= part.start <= part.start + part.count <= tape.beats:
                 raise TapeFormatError(f"{path}: {name!r} does not lie within the image")
         for name in ("layers", "head"):
@@ -348,7 +349,7 @@ class Tape:
         for section in self.sections:
             first = section.start * self.config.beat_bytes
             last  = first + section.count * self.config.beat_bytes
-            if binascii.crc32(self.image[first:last]) != section.crc32:
+            if binascii.crc32(self.image[first:last].data) != section.crc32:
                 raise TapeFormatError(f"{path} is damaged: the check sum of section "
                                       f"{section.name!r} is wrong")
 
