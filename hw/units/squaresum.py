@@ -1,0 +1,251 @@
+"""The root of a mean square: what a norm divides by."""
+
+from amaranth import C, Cat, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from terngen.hw.contract import formats
+from terngen.hw.stream import delay
+from terngen.hw.units.packing import saturated
+
+__all__ = ["InverseRoot", "SquareSum"]
+
+#: Bits of a bin; the contract promises that no sum is longer.
+_BIN_BITS = 46
+#: Bits below the unit of the highest bin that are kept of the lower bins.
+_TAIL_BITS = 16
+#: Bits of the combined bins, with one more for a carry and one for an even exponent.
+_SUM_BITS = _BIN_BITS + 1 + _TAIL_BITS + 1
+
+
+class SquareSum(wiring.Component):
+    """Sums squares exactly, and gives the inverse of the root of the sum.
+
+    Computes :func:`~terngen.hw.contract.formats.accumulate` and then
+    :func:`~terngen.hw.contract.formats.inverse_root`. Each lane adds to bins of its own, in distributed
+    RAM; when the last squares of a slot have come, the bins of all lanes are added and combined, from the
+    lowest to the highest, and go through :class:`InverseRoot`.
+
+    A group of squares is taken in every cycle. After the last one none is taken until the result has been,
+    which comes ``LATENCY`` cycles later at most.
+
+    Parameters
+    ----------
+    fmt : :class:`~terngen.hw.contract.formats.FloatFormat`
+        Format of the result. Squares have the format ``fmt.wide``.
+    lanes, slots : :class:`int`
+        Squares in a transfer, and independent sums.
+
+    Members
+    -------
+    i : ``In(stream.Signature(...))``
+        ``terms``, squares of ``slot``; with ``first``, what was summed before for this slot is forgotten;
+        with ``last``, the result is wanted.
+    o : ``Out(stream.Signature(fmt.width))``
+        ``1 / sqrt(sum)``.
+    """
+
+    def __init__(self, *, fmt, lanes: int, slots: int):
+        self._fmt    = fmt
+        self._lanes  = lanes
+        self._slots  = slots
+        self._bins   = formats.bins(fmt)
+        self._levels = ceil_log2(lanes)
+        self._root   = InverseRoot(fmt=fmt)
+        self.LATENCY = 3 + self._levels + self._bins + self._root.LATENCY
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({
+                "terms": data.ArrayLayout(fmt.wide.width, lanes),
+                "slot":  range(slots),
+                "first": 1,
+                "last":  1,
+            }))),
+            "o": Out(stream.Signature(fmt.width)),
+        })
+
+    def elaborate(self, platform):
+        m     = Module()
+        bits  = self._fmt.mantissa_bits
+        wide  = self._fmt.wide
+        names = ceil_log2(self._bins)                   # bits of the number of a bin
+        taken = self.i.valid & self.i.ready
+        given = self.i.payload
+
+        walk  = Signal(range(self._bins + 1))           # bin that is read for the result
+        asked = Signal()                                # a result is due
+        slot  = delay(m, given.slot, en=taken, name="slot")
+        add   = delay(m, taken, reset=True, name="add")
+        first = delay(m, given.first & taken, reset=True, name="first")
+
+        bins = []
+        for lane in range(self._lanes):
+            term     = given.terms[lane]
+            exponent = term[bits:-1]
+            m.submodules[f"bins_{lane}"] = kept = memory.Memory(
+                shape=_BIN_BITS, depth=self._slots * self._bins, init=[])
+            write, read = kept.write_port(), kept.read_port(domain="comb")
+
+            # A significand, at its place within the bin.
+            value = delay(m, Mux(exponent.any(), Cat(term[:bits], C(1, 1)), 0) << exponent[:3], name="value")
+            index = delay(m, exponent[3:], name="index")
+
+            # A bin whose flag is not set is zero, whatever the memory says.
+            flags = Signal(self._slots * self._bins, name=f"flags_{lane}")
+            place = Cat(Mux(add, index, walk[:names]), slot)
+            total = Mux(flags.bit_select(place, 1), read.data, 0)
+            m.d.comb += [
+                read.addr.eq(place),
+                write.addr.eq(place),
+                write.data.eq(Mux(first, 0, total) + value),
+                write.en.eq(add),
+            ]
+            for each in range(self._slots):
+                with m.If(first & (slot == each)):
+                    m.d.sync += flags.word_select(each, self._bins).eq(0)
+            with m.If(add):
+                m.d.sync += flags.bit_select(place, 1).eq(1)
+            bins.append(delay(m, total, name="bin"))
+
+        # All lanes, by a tree with a register behind each level.
+        while len(bins) > 1:
+            pairs = [delay(m, sum(bins[each:each + 2])[:_BIN_BITS], name="bins")
+                     for each in range(0, len(bins), 2)]
+            bins  = pairs
+
+        # Bins are combined as they come.
+        walking  = asked & ~add & (walk != self._bins)
+        combine  = delay(m, walking, 1 + self._levels, reset=True, name="combine")
+        number   = Signal(range(self._bins + 1))        # bins that have been combined
+        acc      = Signal(_SUM_BITS - 1)
+        shifted  = Cat(acc[8:8 + _TAIL_BITS], acc[8 + _TAIL_BITS:] + bins[0])[:len(acc)]
+        combined = Signal(len(acc))
+        highest  = Signal(names)
+        m.submodules.root = root = self._root
+        m.d.comb += [
+            self.i.ready.eq(~asked),
+            root.i.payload.sum.eq(combined),
+            root.i.payload.highest.eq(highest),
+            root.i.valid.eq(asked & (number == self._bins)),
+        ]
+        with m.If(walking):
+            m.d.sync += walk.eq(walk + 1)
+        with m.If(combine):
+            m.d.sync += number.eq(number + 1)
+            m.d.sync += acc.eq(shifted)
+            with m.If(bins[0].any()):
+                m.d.sync += combined.eq(shifted)
+                m.d.sync += highest.eq(number)
+        with m.If(root.i.valid & root.i.ready):
+            m.d.sync += number.eq(0)
+        wiring.connect(m, root.o, wiring.flipped(self.o))
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += asked.eq(0)
+        with m.If(taken & given.last):
+            m.d.sync += [asked.eq(1), walk.eq(0), acc.eq(0), combined.eq(0), highest.eq(0)]
+        return m
+
+
+class InverseRoot(wiring.Component):
+    """The inverse of a square root, one bit in a cycle.
+
+    Computes steps 2 to 4 of :func:`~terngen.hw.contract.formats.inverse_root`. The operand x is shifted to
+    the left in steps of two places. Then r, the largest integer with ``r * r * x <= 2**(2 * p)``, grows bit by
+    bit: with ``a = 4**k - r * r * x`` after k bits,
+
+        ``a' = 4 * a - d * b``, ``b' = 2 * b + (4 * d - 1) * x``, where ``b = (4 * r + 1) * x``
+
+    and the next bit d is whether the new a is not negative. The adders work side by side.
+
+    Latency is ``LATENCY`` cycles at most; the next sum is taken when the result has been.
+
+    Parameters
+    ----------
+    fmt : :class:`~terngen.hw.contract.formats.FloatFormat`
+        Format of the result.
+
+    Members
+    -------
+    i : ``In(stream.Signature(...))``
+        ``sum`` of the bins and number of the ``highest`` that is not zero.
+    o : ``Out(stream.Signature(fmt.width))``
+    """
+
+    def __init__(self, *, fmt):
+        self._fmt    = fmt
+        self._digits = fmt.mantissa_bits + 3
+        # A bin that is not zero holds M + 1 bits, and as many as the sum has below the highest bin.
+        skipped      = _SUM_BITS - (fmt.mantissa_bits + 1 + _TAIL_BITS)
+        self.LATENCY = skipped // 2 + self._digits + 4
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({
+                "sum":     _SUM_BITS - 1,
+                "highest": range(formats.bins(fmt)),
+            }))),
+            "o": Out(stream.Signature(fmt.width)),
+        })
+
+    def elaborate(self, platform):
+        m    = Module()
+        fmt  = self._fmt
+        bits = fmt.mantissa_bits
+        size = formats.root_bits(fmt)
+
+        # The exponent of the sum is even when it counts in this unit.
+        below = _TAIL_BITS + fmt.wide.bias + bits
+        odd   = below & 1
+
+        operand = Signal(_SUM_BITS)
+        x       = operand[-size:]
+        triple  = Signal(size + 2)
+        field   = Signal(range(-(1 << fmt.exponent_bits + 1), 1 << fmt.exponent_bits + 1))
+        a       = Signal(size + bits + 4)
+        b       = Signal(size + bits + 4)
+        root    = Signal(self._digits)
+        left    = Signal(range(self._digits + 1))
+        rest    = Signal(len(a) + 3)
+        m.d.comb += rest.eq((a << 2) - b)
+        with m.FSM():
+            with m.State("Idle"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [
+                    operand.eq(self.i.payload.sum << odd),
+                    field.eq(fmt.bias + (below + odd - _SUM_BITS) // 2 - (self.i.payload.highest << 2)),
+                    left.eq(self._digits),
+                ]
+                with m.If(self.i.valid):
+                    m.next = "Normalise"
+            with m.State("Normalise"):
+                m.d.sync += [
+                    a.eq(1 << size - 4),
+                    b.eq(x),
+                    triple.eq(x + (x << 1)),
+                ]
+                with m.If(~operand.any()):
+                    m.d.sync += self.o.payload.eq(fmt.largest)
+                    m.next = "Done"
+                with m.Elif(operand[-2:].any()):
+                    m.next = "Root"
+                with m.Else():
+                    m.d.sync += operand.eq(operand << 2)
+                    m.d.sync += field.eq(field + 1)
+            with m.State("Root"):
+                m.d.sync += [
+                    left.eq(left - 1),
+                    root.eq(Cat(~rest[-1], root)),
+                    a.eq(Mux(rest[-1], a << 2, rest)),
+                    b.eq((b << 1) + Mux(rest[-1], -x, triple)),
+                ]
+                with m.If(left == 1):
+                    m.next = "Round"
+            with m.State("Round"):
+                # The hidden bit stands in the rounded root, so the exponent is one less.
+                rounded = (root + 1)[1:]
+                packed  = (((field - 1) << bits) + rounded).as_signed()
+                m.d.sync += self.o.payload.eq(saturated(fmt, packed, sign=C(0, 1), zero=C(0, 1)))
+                m.next = "Done"
+            with m.State("Done"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.next = "Idle"
+        return m
