@@ -291,6 +291,8 @@ class SimTransport(FrameTransport):
     ------
     ToolError
         If Verilator or a compiler is missing or fails.
+    OutputError
+        If the cache cannot be written.
     """
 
     #: Cycles without an answer after which a machine counts as dead, and more for each beat in its
@@ -305,6 +307,9 @@ class SimTransport(FrameTransport):
         if onchip is not None and (memory is not None or direct):
             raise ValueError("A machine with its memory inside has no timing of a memory outside, "
                              "and is loaded through the link")
+        # First, because generating takes a while.
+        verilate.find_verilator()
+        verilate.find_compiler()
         library = compile_machine(machine_verilog(config, onchip=onchip), config=config,
                                   waveform=waveform is not None, optimisation=optimisation)
         self.config  = config

@@ -21,10 +21,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from terngen.host.errors import ToolError
-from terngen.sim.verilog import cache_dir
+from terngen.host.errors import OutputError, ToolError
+from terngen.host.files import cache_dir
 
-__all__ = ["OPTIMISATION", "build", "cached"]
+__all__ = ["OPTIMISATION", "build", "cached", "find_compiler", "find_verilator"]
 
 #: Optimisation of the compiler: -O3 takes much longer than -O1 and runs little faster.
 OPTIMISATION = "-O1"
@@ -49,9 +49,24 @@ class _Program:
     identity: str
 
 
+def find_verilator() -> tuple[_Program, Path]:
+    """Verilator and the folder of its runtime.
+
+    Raises
+    ------
+    ToolError
+        If there is none, or it cannot be run.
+    """
+    return _verilator(os.environ.get("TERNGEN_VERILATOR"))
+
+
+def find_compiler() -> _Program:
+    """The C++ compiler; raises as :func:`find_verilator`."""
+    return _compiler(os.environ.get("CXX"))
+
+
 @functools.cache
 def _verilator(chosen: str | None) -> tuple[_Program, Path]:
-    """Verilator and the folder of its runtime."""
     if chosen:
         path = shutil.which(chosen)
         if path is None:
@@ -115,8 +130,7 @@ def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
     """
     if optimisation not in ("-O0", "-O1", "-O2", "-O3"):
         raise ValueError(f"Optimisation must be -O0, -O1, -O2 or -O3, not {optimisation!r}")
-    (verilator, root), compiler = (_verilator(os.environ.get("TERNGEN_VERILATOR")),
-                                   _compiler(os.environ.get("CXX")))
+    (verilator, root), compiler = find_verilator(), find_compiler()
     verilate = [*verilator.command, *VERILATE, *(["--trace"] if waveform else [])]
     includes = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
     compile_ = [*compiler.command, *COMPILE, *includes]
@@ -150,14 +164,25 @@ def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
 
 
 def cached(name: str, suffix: str, parts: list[str], make: Callable[[Path], Path]) -> Path:
-    """The file that `make` writes, unless the cache has one made of the same `parts`."""
+    """The file that `make` writes, unless the cache has one made of the same `parts`.
+
+    Raises
+    ------
+    OutputError
+        If the cache cannot be written.
+    """
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part.encode())
     path = cache_dir() / "machines" / f"{name}-{digest.hexdigest()[:32]}{suffix}"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as scratch:
-            # Whole or not at all, also for another process that makes the same.
-            os.replace(make(Path(scratch)), path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as scratch:
+                # Whole or not at all, also for another process that makes the same.
+                os.replace(make(Path(scratch)), path)
+        except OSError as error:
+            raise OutputError(f"Compiled machines are kept in {path.parent}, which fails: "
+                              f"{error.strerror or error}; set TERNGEN_CACHE_DIR to a folder with "
+                              f"space") from error
     return path

