@@ -110,5 +110,8 @@ def main() -> NoReturn:
         raise SystemExit(TERMINATED)
 
     signal.signal(signal.SIGTERM, terminate)
+    # Matrices of these models are too small to be worth two threads, and where others use the cores
+    # as well, threads that wait for each other made the golden machine five times slower.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     cli.main(prog_name="terngen")
     raise SystemExit(0)
