@@ -67,7 +67,6 @@ class SquareSum(wiring.Component):
     def elaborate(self, platform):
         m     = Module()
         bits  = self._fmt.mantissa_bits
-        wide  = self._fmt.wide
         names = ceil_log2(self._bins)                   # bits of the number of a bin
         taken = self.i.valid & self.i.ready
         given = self.i.payload
