@@ -22,14 +22,17 @@ def read_tokens(path: str | os.PathLike[str]) -> NDArray[np.int64]:
         If the file is missing, truncated or of another kind, or the array of another type or shape.
     """
     try:
+        with open(path, "rb") as file:
+            begin = file.read(len(np.lib.format.MAGIC_PREFIX))
+        if begin != np.lib.format.MAGIC_PREFIX:
+            raise InputError(f"Tokens {path} must be a .npy file, but it begins with {begin!r}")
         # As a map, so that the size of the file is checked before memory is touched.
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(stored, np.ndarray):
-            raise InputError(f"Tokens {path} must be one array in a .npy file, not an archive")
     except OSError as error:
         raise InputError(f"Tokens {path} cannot be read: {error.strerror or error}") from error
-    except (EOFError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(f"Tokens {path} must be an intact .npy file: {error}") from error
+    except (EOFError, OverflowError, SyntaxError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"Tokens {path} must be an intact .npy file: {reason}") from error
     if stored.dtype != np.int64:
         raise InputError(f"Tokens {path} must be int64, not {stored.dtype}; convert them with "
                          f"astype(\"int64\")")

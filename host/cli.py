@@ -6,6 +6,7 @@ exit code of :mod:`terngen.host.errors`.
 """
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -113,5 +114,9 @@ def main() -> NoReturn:
     # Matrices of these models are too small to be worth two threads, and where others use the cores
     # as well, threads that wait for each other made the golden machine five times slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # A model may say what the terminal cannot show.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     cli.main(prog_name="terngen")
     raise SystemExit(0)

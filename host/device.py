@@ -146,27 +146,34 @@ class Device:
 
     # Steps.
 
-    def load(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def load(self, progress: Callable[[int, int], None] | None = None, *, start: int = 0) -> None:
         """Write the image of the tape into the memory of the device.
 
         Parameters
         ----------
         progress
             Called with octets written and octets in all.
+        start
+            Octets that are in the memory already: of a load that was interrupted, what `progress`
+            was told last.
 
         Raises
         ------
         ConfigError
             If the image is larger than a device can have.
+        ValueError
+            If `start` does not lie within the image, or is no multiple of four.
         """
         image = self.tape.image
         if len(image) > regs.TAPE_BYTES:
             raise ConfigError(f"Tape has {len(image)} octets, a device at most {regs.TAPE_BYTES}")
-        for start in range(0, len(image), _CHUNK):
-            octets = image[start:start + _CHUNK].tobytes()
-            self.transport.write(regs.TAPE_BASE + start, octets + bytes(-len(octets) % 4))
+        if not 0 <= start <= len(image) or start % 4 and start < len(image):
+            raise ValueError(f"Start must be a multiple of four up to {len(image)}, not {start}")
+        for place in range(start, len(image), _CHUNK):
+            octets = image[place:place + _CHUNK].tobytes()
+            self.transport.write(regs.TAPE_BASE + place, octets + bytes(-len(octets) % 4))
             if progress is not None:
-                progress(start + len(octets), len(image))
+                progress(place + len(octets), len(image))
         model = self.tape.model
         self._put(Reg.HIDDEN.value, model["hidden_size"], model["vocab_size"])
 
@@ -227,13 +234,22 @@ class Device:
         return Counters(*(int(word) for word in words[1:]))
 
     def results(self, slot: int) -> Result:
-        """The best candidates after a step with the head."""
+        """The best candidates after a step with the head.
+
+        Raises
+        ------
+        DeviceError
+            If there are none, because no such step was made.
+        """
         count = self.config.top_k
         octets = self.transport.read(regs.result_address(slot), 4 * (1 + 2 * count))
         words  = np.frombuffer(octets, "<u4")
         tokens = words[regs.RESULT_TOP::2].astype(np.int64)
         sums   = np.frombuffer(octets, "<i4")[regs.RESULT_TOP + 1::2].astype(np.int64)
         known  = tokens < self.tape.model["vocab_size"]
+        if not known.any():
+            raise DeviceError(f"{self.transport.description} has no candidates for slot {slot}; a "
+                              f"step with the head must come first")
         return Result(tokens[known], sums[known], self._scale(words[regs.RESULT_SCALE]))
 
     def _scale(self, code: Any) -> float:

@@ -7,7 +7,14 @@ from pathlib import Path
 from terngen.host import configs
 from terngen.host.compile import Progress, compile_tape
 from terngen.host.convert.checkpoint import Checkpoint
-from terngen.host.errors import ConfigError, InputError, OutputError, TapeError, quote
+from terngen.host.errors import (
+    CheckpointError,
+    ConfigError,
+    InputError,
+    OutputError,
+    TapeError,
+    quote,
+)
 from terngen.host.files import cache_dir
 from terngen.hw.contract import tape as contract
 from terngen.hw.contract.config import Config
@@ -97,8 +104,8 @@ def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] |
     """The tape of a model.
 
     A checkpoint folder is converted, and kept in the cache under everything that decides about the
-    result: its files (by place, size and time; small ones by content), the configuration, and the
-    program itself.
+    result: its files (weights by place, size and times, the others by content), the configuration,
+    and the program itself.
 
     Parameters
     ----------
@@ -166,8 +173,20 @@ def _converted(checkpoint: Checkpoint, name: str | os.PathLike[str], slots: int 
 
 
 def tokenizer_of(checkpoint: Checkpoint) -> bytes:
-    """Contents of ``tokenizer.json``; nothing if there is none."""
-    return checkpoint.tokenizer.read_bytes() if checkpoint.tokenizer is not None else b""
+    """Contents of ``tokenizer.json``; nothing if there is none.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read.
+    """
+    if checkpoint.tokenizer is None:
+        return b""
+    try:
+        return checkpoint.tokenizer.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint.tokenizer} cannot be read: "
+                              f"{error.strerror or error}") from error
 
 
 def _key(checkpoint: Checkpoint, config: Config) -> str:
@@ -177,12 +196,12 @@ def _key(checkpoint: Checkpoint, config: Config) -> str:
     def add(octets: bytes) -> None:
         digest.update(len(octets).to_bytes(8, "little") + octets)
 
-    for path in sorted(checkpoint.folder.iterdir()):
-        if path.suffix == ".json":
-            add(path.name.encode() + b"\0" + path.read_bytes())
-        elif path.suffix == ".safetensors":
-            status = path.stat()
-            add(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
+    add(repr(checkpoint.geometry).encode())
+    add(tokenizer_of(checkpoint))
+    for path in checkpoint.weight_files:
+        status = path.stat()
+        add(f"{path.resolve()} {status.st_ino} {status.st_size} {status.st_mtime_ns} "
+            f"{status.st_ctime_ns}".encode())
     # The program: the same file must not be taken for the result of another conversion.
     here = Path(__file__).parent
     for source in [here / "compile.py", *sorted((here / "convert").glob("*.py")),

@@ -115,8 +115,13 @@ class Language:
         Raises
         ------
         InputError
-            If a token is not in the vocabulary of the model.
+            If the text is not Unicode, or a token is not in the vocabulary of the model.
         """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:     # octets of a command line that are not UTF-8
+            raise InputError(f"Text must be Unicode, but character {error.start} is not: "
+                             f"{error.reason}") from error
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         tokens   = list(encoding.ids)
         if tokens and max(tokens) >= self.vocab:
@@ -132,6 +137,15 @@ class Language:
         if self.begin is not None:
             tokens, octets = [self.begin, *tokens], [0, *octets]
         return Encoded(tokens, octets)
+
+    def prompt(self, text: str) -> list[int]:
+        """Tokens of a text that a model is to continue; raises as :meth:`encode`, and if there are
+        none."""
+        tokens = self.encode(text).tokens
+        if not tokens:
+            raise InputError("Prompt must have at least one token, because this model has none "
+                             "that begins a text")
+        return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of some tokens."""
@@ -296,10 +310,7 @@ class Story:
         self._slot     = slot
         self._language = Language.of_tape(device.tape)
         #: Tokens of the prompt.
-        self.prompt    = self._language.encode(prompt).tokens
-        if not self.prompt:
-            raise InputError("Prompt must have at least one token, because this model has none "
-                             "that begins a text")
+        self.prompt    = self._language.prompt(prompt)
         #: Tokens that were made.
         self.tokens: list[int] = []
         #: Whether the model ended the text.

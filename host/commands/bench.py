@@ -36,11 +36,12 @@ def bench(model: Path, device: str, tokens: int, seed: int, config: str | None, 
     If one value differs, the first is named, no speed is told, and the exit code is 6.
     """
     from terngen.host.commands.console import emit, working
-    from terngen.host.commands.devices import benched, load
+    from terngen.host.commands.devices import benched, load, tape_of
     from terngen.host.errors import GateError
     from terngen.sim.bench import greedy
 
-    with benched(model, device, config=config, slots=slots, memory=memory) as machine:
+    tape = tape_of(model, config=config, slots=slots)
+    with benched(tape, device, memory=memory) as machine:
         try:
             load(machine.device)
             machine.start()

@@ -10,8 +10,8 @@ from terngen.host.commands.options import config_option, json_option, slots_opti
 
 __all__ = ["convert"]
 
-#: Everything that can be said of the values of one place, as columns.
-_COLUMNS = ("values", "saturated", "zero", "largest")
+#: What is counted at each site.
+_COUNTS = ("values", "saturated", "zero")
 
 
 @click.command()
@@ -40,33 +40,39 @@ def convert(checkpoint: Path, output: Path, config: str | None, slots: int | Non
 
     text   = read_text(text_file) if text_file is not None else None
     source = open_checkpoint(checkpoint, purpose="Conversion")
+    # Everything that can be wrong is read before anything is written.
+    machine      = model_config(source.geometry, config or DEFAULT, slots=slots)
+    what, tokens = _calibration_tokens(source, text, calibration_tokens)
     with Progress() as progress:
-        report = compile_tape(source, model_config(source.geometry, config or DEFAULT, slots=slots),
-                              output, name=source.folder.resolve().name,
+        report = compile_tape(source, machine, output, name=source.folder.resolve().name,
                               tokenizer=tokenizer_of(source), progress=progress)
-    tape = open_tape(output)
-    report = {"tape": str(output), "digest": tape.config.digest.hex(), **report}
-    if calibration_tokens:
-        report["calibration"] = _calibrate(tape, text, calibration_tokens)
+    report = {"tape": str(output), "digest": machine.digest.hex(), **report}
+    if tokens:
+        report["calibration"] = {"source": what, **_calibrate(open_tape(output), tokens)}
     emit(as_json, report, _lines(report))
 
 
-def _calibrate(tape: Any, text: str | None, count: int) -> dict[str, Any]:
-    """Play a text on the golden machine and count."""
+def _calibration_tokens(checkpoint: Any, text: str | None, count: int) -> tuple[str, list[int]]:
+    """Tokens to calibrate with, and what they are."""
     import numpy as np
 
-    from terngen.host.commands.console import Progress
-    from terngen.host.convert.report import CALIBRATION_TEXT, Calibration
+    from terngen.host.convert.report import CALIBRATION_TEXT
     from terngen.host.text import Language
+
+    if checkpoint.tokenizer is None and text is None:
+        vocab = checkpoint.geometry.vocab_size
+        return "random", np.random.default_rng(0).integers(0, vocab, count).tolist()
+    language = Language.of_checkpoint(checkpoint)
+    tokens   = language.encode(CALIBRATION_TEXT if text is None else text).tokens[:count]
+    return "built-in text" if text is None else "text", tokens
+
+
+def _calibrate(tape: Any, tokens: list[int]) -> dict[str, Any]:
+    """Play tokens on the golden machine and count."""
+    from terngen.host.commands.console import Progress
+    from terngen.host.convert.report import Calibration
     from terngen.sim.golden.sequence import Sequence
 
-    if tape.tokenizer or text is not None:
-        tokens = Language.of_tape(tape).encode(CALIBRATION_TEXT if text is None else text).tokens
-        source = "built-in text" if text is None else "text"
-    else:
-        tokens = np.random.default_rng(0).integers(0, tape.model["vocab_size"], count).tolist()
-        source = "random tokens"
-    tokens      = tokens[:count]
     calibration = Calibration(tape)
     sequence    = Sequence(tape, chunk=16)
     sequence.machine.observe = calibration.add
@@ -74,7 +80,7 @@ def _calibrate(tape: Any, text: str | None, count: int) -> dict[str, Any]:
         for start in range(0, len(tokens), 16):
             progress("Calibrating", start, len(tokens))
             sequence.advance(tokens[start:start + 16])
-    return {"source": source, "tokens": len(tokens), **calibration.to_dict()}
+    return {"tokens": len(tokens), **calibration.to_dict()}
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:
@@ -92,9 +98,10 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     if (calibration := report.get("calibration")) is None:
         return
     yield ""
-    yield from table([(f"site, {calibration['tokens']} tokens of {calibration['source']}",
-                       *_COLUMNS), *((site, *(f"{counts[column]:.6g}" for column in _COLUMNS))
-                                     for site, counts in calibration["sites"].items())])
+    yield f"calibration: {calibration['tokens']} tokens, {calibration['source']}"
+    yield from table([("site", *_COUNTS, "largest"), *(
+        (site, *(counts[name] for name in _COUNTS), f"{counts['largest']:.6g}")
+        for site, counts in calibration["sites"].items())])
     yield ""
     for section, sites in calibration["saturated"].items():
         yield f"saturated in {section}: " + ", ".join(f"{site} {count} times"

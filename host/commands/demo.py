@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from terngen.host.commands.options import config_option, json_option, slots_option
+from terngen.host.commands.options import (
+    config_option,
+    json_option,
+    seed_option,
+    slots_option,
+    temperature_option,
+)
 
 __all__ = ["demo"]
 
@@ -29,8 +35,8 @@ def _shipped() -> Path:
               help=f"[default: {_MODEL} of the repository]")
 @click.option("--prompt", default=_PROMPT, show_default=True, help="What the story begins with.")
 @click.option("--tokens", type=click.IntRange(min=1), default=120, show_default=True)
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.7, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True, help="Another one, another story.")
+@temperature_option(0.7)
+@seed_option(1)
 @config_option
 @slots_option
 @json_option
@@ -44,9 +50,9 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
 
     from terngen.host.commands.bench import figure_lines
     from terngen.host.commands.console import emit
-    from terngen.host.commands.devices import benched, load
+    from terngen.host.commands.devices import benched, load, tape_of
     from terngen.host.errors import GateError
-    from terngen.host.text import Sampling, Story
+    from terngen.host.text import Language, Sampling, Story
 
     def say(line: str = "", nl: bool = True) -> None:
         if not as_json:
@@ -55,9 +61,10 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
     begin = time.monotonic()
     path  = model or _shipped()
     say(f"Model      {path}")
+    tape = tape_of(path, config=config, slots=slots)
+    Language.of_tape(tape).prompt(prompt)       # what is wrong is said before anything that takes long
     say("Machine    generating Verilog, compiling it to native code (from the cache if it is there)")
-    with benched(path, "sim", config=config, slots=slots) as machine:
-        tape = machine.tape
+    with benched(tape, "sim") as machine:
         say(f"           {tape.config.beat_bits} bits of tape in a cycle, {tape.config.slots} slots, "
             f"digest {tape.config.digest.hex()}; ready after {time.monotonic() - begin:.1f} s")
         say(f"Tape       {len(tape.image):,} bytes for {tape.model['ternary_weights']:,} ternary "

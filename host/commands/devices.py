@@ -5,25 +5,40 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
+
 from terngen.host.commands.console import Progress, working
 from terngen.host.device import Device
 from terngen.host.models import open_model
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["benched", "load", "opened"]
+__all__ = ["benched", "check_memory", "load", "opened", "tape_of"]
 
 #: Octets of a tape that are worth loading through a simulated link, which takes a cycle for each.
 _LINK_OCTETS = 1 << 20
 
 
-def _options(device: str, tape: Tape, memory: str | None) -> dict[str, Any]:
-    """Options of :meth:`Device.open` for a kind of device.
+def tape_of(model: Path, *, config: str | None, slots: int | None) -> Tape:
+    """The tape of a model, see :func:`~terngen.host.models.open_model`."""
+    with Progress() as progress:
+        return open_model(model, config=config, slots=slots, progress=progress)
+
+
+def check_memory(device: str, memory: str | None) -> None:
+    """Only the simulation has a memory that can be chosen.
 
     Raises
     ------
-    ConfigError
-        Only the simulation has a memory that can be chosen; another device refuses it.
+    click.UsageError
+        If another device is asked for one.
     """
+    if memory is not None and device.partition(":")[0] != "sim":
+        raise click.UsageError(f"Option --memory is for device sim, not {device}.")
+
+
+def _options(device: str, tape: Tape, memory: str | None) -> dict[str, Any]:
+    """Options of :meth:`Device.open` for a kind of device."""
+    check_memory(device, memory)
     options: dict[str, Any] = {}
     if memory is not None:
         options["memory"] = memory
@@ -44,27 +59,24 @@ def load(device: Device) -> None:
 
 
 @contextlib.contextmanager
-def opened(model: Path, device: str, *, config: str | None, slots: int | None,
-           memory: str | None = None) -> Iterator[tuple[Tape, Device]]:
-    """A device that has the tape of a model.
+def opened(tape: Tape, device: str, *, memory: str | None = None) -> Iterator[Device]:
+    """A device that has the tape.
 
     Raises
     ------
     DeviceError
         Any of :mod:`terngen.host.errors`.
     """
-    with Progress() as progress:
-        tape = open_model(model, config=config, slots=slots, progress=progress)
+    options = _options(device, tape, memory)
     with _opening(device):
-        machine = Device.open(device, tape, **_options(device, tape, memory))
+        machine = Device.open(device, tape, **options)
     with machine:
         load(machine)
-        yield tape, machine
+        yield machine
 
 
 @contextlib.contextmanager
-def benched(model: Path, device: str, *, config: str | None, slots: int | None,
-            memory: str | None = None) -> Iterator[Any]:
+def benched(tape: Tape, device: str, *, memory: str | None = None) -> Iterator[Any]:
     """A :class:`~terngen.sim.bench.Bench`, without its tape.
 
     Raises
@@ -73,8 +85,6 @@ def benched(model: Path, device: str, *, config: str | None, slots: int | None,
         Any of :mod:`terngen.host.errors`.
     """
     from terngen.sim.bench import Bench
-    with Progress() as progress:
-        tape = open_model(model, config=config, slots=slots, progress=progress)
     options = _options(device, tape, memory)
     if place := device.partition(":")[2]:
         options["place"] = place

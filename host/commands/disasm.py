@@ -20,10 +20,9 @@ def disasm(model: Path, mark: str | None, octets: bool, config: str | None, slot
            as_json: bool) -> None:
     """Print a tape: its header, sections, marks, and every descriptor."""
     from terngen.host import disasm as source
-    from terngen.host.commands.console import Progress, emit
-    from terngen.host.models import open_model
+    from terngen.host.commands.console import emit
+    from terngen.host.commands.devices import tape_of
 
-    with Progress() as progress:
-        tape = open_model(model, config=config, slots=slots, progress=progress)
+    tape = tape_of(model, config=config, slots=slots)
     emit(as_json, source.to_dict(tape, mark) if as_json else None,
          source.lines(tape, mark, octets=octets))

@@ -105,5 +105,4 @@ def doctor(as_json: bool) -> None:
         + (f"; {finding.remedy}" if finding.remedy and not finding.ok else "") for finding in found))
     missing = [finding.name for finding in found if finding.needed and not finding.ok]
     if missing:
-        raise ToolError(f"Commands need {', '.join(missing)}, which must be installed or repaired "
-                        f"first")
+        raise ToolError(f"Commands need what is missing here: {', '.join(missing)}")

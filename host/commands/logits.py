@@ -37,19 +37,19 @@ def logits(model: Path, tokens_file: Path, out: Path, device: str, config: str |
     from terngen.host.commands.scoring import scorer
 
     tokens = read_tokens(tokens_file)
-    with scorer(model, device, config=config, slots=slots, memory=memory) as source:
-        check_tokens(tokens, source.vocab)
-        shape = (*tokens.shape, source.vocab)
-        begin = time.monotonic()
-        done  = 0
-        with logits_file(out, shape) as write, Progress() as progress:
-            for sequence in tokens.reshape(-1, tokens.shape[-1]).tolist():
-                source.reset()
-                for start in range(0, len(sequence), source.chunk):
-                    part = sequence[start:start + source.chunk]
-                    write(source.advance(part))
-                    done += len(part)
-                    progress("Computing logits", done, tokens.size)
+    source = scorer(model, device, config=config, slots=slots, memory=memory)
+    check_tokens(tokens, source.vocab)
+    shape = (*tokens.shape, source.vocab)
+    begin = time.monotonic()
+    done  = 0
+    with logits_file(out, shape) as write, source, Progress() as progress:
+        for sequence in tokens.reshape(-1, tokens.shape[-1]).tolist():
+            source.reset()
+            for start in range(0, len(sequence), source.chunk):
+                part = sequence[start:start + source.chunk]
+                write(source.advance(part))
+                done += len(part)
+                progress("Computing logits", done, tokens.size)
     emit(as_json, {"out": str(out), "shape": list(shape), "dtype": "float32", "device": device,
                    "tokens": tokens.size, "seconds": round(time.monotonic() - begin, 3)},
          [f"{out}: float32 {shape}"])

@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import click
 from terngen.host.configs import DEFAULT
 
 __all__ = ["config_option", "device_option", "json_option", "memory_option", "model_argument",
-           "slots_option", "text_option"]
+           "seed_option", "slots_option", "temperature_option", "text_option"]
 
 model_argument = click.argument("model", metavar="CKPT_OR_TAPE", type=click.Path(path_type=Path))
 
@@ -29,8 +30,12 @@ json_option = click.option("--json", "as_json", is_flag=True,
                            help="Print one JSON object on stdout.")
 
 
+#: Devices of which there is only one.
+_PLACELESS = ("golden", "reference")
+
+
 class _Device(click.ParamType):
-    """A kind of device, with or without a place after a colon."""
+    """A kind of device; what stands behind a colon says more about it."""
 
     name = "device"
 
@@ -38,8 +43,12 @@ class _Device(click.ParamType):
         self._kinds = kinds
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value.partition(":")[0] not in self._kinds:
+        kind, colon, _ = value.partition(":")
+        if kind not in self._kinds:
             self.fail(f"Device must be one of {', '.join(self._kinds)}, not {value!r}.", param, ctx)
+        if colon and kind in _PLACELESS:
+            self.fail(f"Device {kind} has nothing to choose from, so it must stand alone, not "
+                      f"{value!r}.", param, ctx)
         return value
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
@@ -56,3 +65,30 @@ def text_option(required: bool) -> Callable[[Any], Any]:
     """``--text``."""
     return click.option("--text", "text_file", type=click.Path(path_type=Path), required=required,
                         help="Text in UTF-8.")
+
+
+class _Temperature(click.ParamType):
+    """A finite number, zero or more."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number < math.inf:
+            self.fail(f"Temperature must be a number, zero or more, not {value!r}.", param, ctx)
+        return number
+
+
+def temperature_option(default: float) -> Callable[[Any], Any]:
+    """``--temperature``."""
+    return click.option("--temperature", type=_Temperature(), default=default, show_default=True,
+                        help="0 takes the best token, 1 follows the model.")
+
+
+def seed_option(default: int) -> Callable[[Any], Any]:
+    """``--seed``."""
+    return click.option("--seed", type=click.IntRange(min=0), default=default, show_default=True,
+                        help="Of the choice of tokens: equal seeds choose equally.")

@@ -38,14 +38,13 @@ def perplexity(model: Path, text_file: Path, device: str, limit_tokens: int | No
     from terngen.host.text import Surprise, read_text
 
     text = read_text(text_file)
-    with scorer(model, device, config=config, slots=slots) as source:
-        encoded  = source.language().encode(text)
-        surprise = Surprise(encoded, limit=limit_tokens)
-        with Progress() as progress:
-            source.reset()
-            while part := surprise.due(source.chunk):
-                surprise.add(source.advance(part))
-                progress("Reading the text", surprise.tokens, surprise.total)
+    source   = scorer(model, device, config=config, slots=slots)
+    surprise = Surprise(source.language().encode(text), limit=limit_tokens)
+    with source, Progress() as progress:
+        source.reset()
+        while part := surprise.due(source.chunk):
+            surprise.add(source.advance(part))
+            progress("Reading the text", surprise.tokens, surprise.total)
     emit(as_json, {"bits_per_byte": surprise.bits_per_byte, "nats_per_token": surprise.nats_per_token,
                    "tokens": surprise.tokens, "bytes": surprise.octets, "device": device},
          [f"{surprise.bits_per_byte:.4f} bits per byte, {surprise.nats_per_token:.4f} nats per token, "

@@ -10,7 +10,9 @@ from terngen.host.commands.options import (
     json_option,
     memory_option,
     model_argument,
+    seed_option,
     slots_option,
+    temperature_option,
 )
 
 __all__ = ["run"]
@@ -22,11 +24,10 @@ __all__ = ["run"]
 @click.option("--tokens", type=click.IntRange(min=1), default=100, show_default=True,
               help="Tokens to make at most; the model may end the text earlier.")
 @device_option("golden", "sim")
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True,
-              help="0 takes the best token, 1 follows the model.")
+@temperature_option(0.0)
 @click.option("--top-k", type=click.IntRange(min=1), metavar="N",
               help="Choose from the N best, at most those that the machine keeps.  [default: all]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice.")
+@seed_option(0)
 @config_option
 @slots_option
 @memory_option
@@ -38,16 +39,20 @@ def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, 
     import time
 
     from terngen.host.commands.console import emit, note
-    from terngen.host.commands.devices import opened
+    from terngen.host.commands.devices import opened, tape_of
     from terngen.host.device import Counters
     from terngen.host.errors import ConfigError
-    from terngen.host.text import Sampling, Story
+    from terngen.host.text import Language, Sampling, Story
 
-    with opened(model, device, config=config, slots=slots, memory=memory) as (tape, machine):
-        if top_k is not None and top_k > tape.config.top_k:
-            raise ConfigError(f"Top-k must be at most {tape.config.top_k}, the candidates that this "
-                              f"machine keeps, not {top_k}")
-        story = Story(machine, prompt, Sampling(temperature=temperature, top_k=top_k, seed=seed))
+    tape = tape_of(model, config=config, slots=slots)
+    if top_k is not None and top_k > tape.config.top_k:
+        raise ConfigError(f"Top-k must be at most {tape.config.top_k}, the candidates that this "
+                          f"machine keeps, not {top_k}")
+    # What is wrong is said before a machine is compiled.
+    Language.of_tape(tape).prompt(prompt)
+    sampling = Sampling(temperature=temperature, top_k=top_k, seed=seed)
+    with opened(tape, device, memory=memory) as machine:
+        story = Story(machine, prompt, sampling)
         begin = time.monotonic()
         if not as_json:
             click.echo(prompt, nl=False)

@@ -1,32 +1,44 @@
 """Logits after every token of a sequence, from whatever computes them."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
-from terngen.host.commands.console import Progress, working
-from terngen.host.commands.devices import opened
+from terngen.host.commands.console import working
+from terngen.host.commands.devices import check_memory, opened, tape_of
 from terngen.host.device import Device
-from terngen.host.errors import InputError, TapeError
-from terngen.host.models import open_checkpoint, open_model
+from terngen.host.errors import TapeError
+from terngen.host.models import open_checkpoint
 from terngen.host.text import Language
 
 __all__ = ["Scorer", "scorer"]
 
 
 class Scorer(Protocol):
-    """One sequence at a time."""
+    """One sequence at a time.
 
-    vocab: int
-    #: Tokens that are best given at once.
-    chunk: int
+    The model is read when it is made, so that everything else can be held against it; what computes
+    is there inside a ``with`` statement.
+    """
+
+    @property
+    def vocab(self) -> int:
+        """Tokens of the model."""
+
+    @property
+    def chunk(self) -> int:
+        """Tokens that are best given at once."""
 
     def language(self) -> Language:
         """Tokenizer of the model."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
 
     def reset(self) -> None:
         """Begin a sequence."""
@@ -41,14 +53,19 @@ class _Golden:
     chunk = 64
 
     def __init__(self, model: Path, config: str | None, slots: int | None) -> None:
-        from terngen.sim.golden.sequence import Sequence as GoldenSequence
-        with Progress() as progress:
-            self._tape = open_model(model, config=config, slots=slots, progress=progress)
-        self._sequence = GoldenSequence(self._tape, chunk=self.chunk)
-        self.vocab     = self._tape.model["vocab_size"]
+        self._tape = tape_of(model, config=config, slots=slots)
+        self.vocab = self._tape.model["vocab_size"]
 
     def language(self) -> Language:
         return Language.of_tape(self._tape)
+
+    def __enter__(self) -> Self:
+        from terngen.sim.golden.sequence import Sequence as GoldenSequence
+        self._sequence = GoldenSequence(self._tape, chunk=self.chunk)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is to be let go of."""
 
     def reset(self) -> None:
         self._sequence.reset()
@@ -67,13 +84,24 @@ class _Device:
 
     chunk = 1
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._fresh  = True
-        self.vocab   = device.tape.model["vocab_size"]
+    def __init__(self, model: Path, device: str, config: str | None, slots: int | None,
+                 memory: str | None) -> None:
+        self._tape = tape_of(model, config=config, slots=slots)
+        self.vocab = self._tape.model["vocab_size"]
+        self._spec, self._memory = device, memory
+        self._stack = contextlib.ExitStack()
+        self._fresh = True
 
     def language(self) -> Language:
-        return Language.of_tape(self._device.tape)
+        return Language.of_tape(self._tape)
+
+    def __enter__(self) -> Self:
+        self._device: Device = self._stack.enter_context(
+            opened(self._tape, self._spec, memory=self._memory))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
 
     def reset(self) -> None:
         self._fresh = True
@@ -91,18 +119,21 @@ class _Reference:
 
     chunk = 64
 
-    def __init__(self, model: Path, config: str | None, slots: int | None) -> None:
-        from terngen.sim.golden.reference import Reference
-        if config is not None or slots is not None:
-            raise InputError("Device reference computes in float32 and takes no configuration and "
-                             "no slots")
+    def __init__(self, model: Path) -> None:
         self._checkpoint = open_checkpoint(model, purpose="Device reference")
-        with working("Reading the checkpoint"):
-            self._reference = Reference(self._checkpoint)
-        self.vocab = self._reference.vocab_size
+        self.vocab       = self._checkpoint.geometry.vocab_size
 
     def language(self) -> Language:
         return Language.of_checkpoint(self._checkpoint)
+
+    def __enter__(self) -> Self:
+        from terngen.sim.golden.reference import Reference
+        with working("Reading the checkpoint"):
+            self._reference = Reference(self._checkpoint)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is to be let go of."""
 
     def reset(self) -> None:
         self._reference.reset(1)
@@ -111,20 +142,23 @@ class _Reference:
         return self._reference.advance(np.array([tokens]))[0]
 
 
-@contextlib.contextmanager
 def scorer(model: Path, device: str, *, config: str | None, slots: int | None,
-           memory: str | None = None) -> Iterator[Scorer]:
+           memory: str | None = None) -> Scorer:
     """What computes the logits of a model.
 
     Raises
     ------
+    click.UsageError
+        If an option does not go with the device.
     DeviceError
-        Any of :mod:`terngen.host.errors`, if the model or the device cannot be opened.
+        Any of :mod:`terngen.host.errors`, if the model cannot be opened.
     """
+    check_memory(device, memory)
     if device == "golden":
-        yield _Golden(model, config, slots)
-    elif device == "reference":
-        yield _Reference(model, config, slots)
-    else:
-        with opened(model, device, config=config, slots=slots, memory=memory) as (_, machine):
-            yield _Device(machine)
+        return _Golden(model, config, slots)
+    if device == "reference":
+        if config is not None or slots is not None:
+            raise click.UsageError("Device reference computes in float32, without a machine, so "
+                                   "--config and --slots are not for it.")
+        return _Reference(model)
+    return _Device(model, device, config, slots, memory)

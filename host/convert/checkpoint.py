@@ -85,6 +85,11 @@ class Checkpoint:
         except OSError as error:
             raise CheckpointError(f"Checkpoint {folder} cannot be read: {error}") from error
 
+    @property
+    def weight_files(self) -> list[Path]:
+        """Files with the weights."""
+        return sorted({stored.path for stored in self._stored.values()})
+
     def tensor(self, name: str) -> Float32s:
         """Return a whole tensor as float32.
 
