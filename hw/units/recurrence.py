@@ -30,8 +30,8 @@ class Recurrence(wiring.Component):
                                             z
 
     ``c`` is expected ``C_DELAY`` cycles after `read`, ``z`` ``Z_DELAY`` cycles after it, and the result
-    comes ``LATENCY`` cycles after it. Throughput is one group per cycle. A group must not be read
-    again before its result has come.
+    comes ``LATENCY`` cycles after it. Throughput is one group per cycle. A group is in flight until its
+    result has come, and must not be read again before.
 
     Parameters
     ----------
@@ -41,9 +41,10 @@ class Recurrence(wiring.Component):
     Members
     -------
     start : ``In(1)``
-        The next group read is the first one of a vector.
+        From the next cycle on the groups of a vector are read. Must not be asserted while a group is
+        in flight, or with `read`.
     base : ``In(range(slots * groups))``
-        Address of that group in the state memory.
+        Address of its first group in the state memory. Sampled with `start`.
     clear : ``In(1)``
         Take the state before the update as zero. Must not change while a group is in flight.
     read : ``In(1)``
@@ -86,7 +87,7 @@ class Recurrence(wiring.Component):
 
         read_addr  = Signal(range(self._depth))
         write_addr = Signal(range(self._depth))
-        write_en   = delay(m, self.read, self.LATENCY, name="write_en")
+        write_en   = delay(m, self.read, self.LATENCY, reset=True, name="write_en")
         with m.If(self.start):
             m.d.sync += read_addr.eq(self.base)
             m.d.sync += write_addr.eq(self.base)
