@@ -45,14 +45,15 @@ class Memory:
 
 
 class ModelPipe:
-    """A device behind a line that takes time; `spoil` may change what it carries.
+    """A device behind a line that takes time; `spoil` may change what it carries to the device (0) and
+    back (1).
 
     Time passes while the host waits, and is counted in :attr:`now`.
     """
 
     description = "model"
 
-    def __init__(self, bus=None, *, spoil=lambda octets: octets, latency=1e-3, octet_time=1e-6, slow=0.0):
+    def __init__(self, bus=None, *, spoil=lambda octets, direction: octets, latency=1e-3, octet_time=1e-6, slow=0.0):
         self.bus      = bus if bus is not None else Memory()
         self.endpoint = EndpointModel(self.bus)
         self.spoil    = spoil
@@ -78,13 +79,13 @@ class ModelPipe:
         for piece in octets.split(b"\0"):
             arrival = self._carry(0, self.now, piece + b"\0") + self._latency
             reads   = len(self.bus.log)
-            answer  = self.endpoint.feed(self.spoil(piece + b"\0"))
+            answer  = self.endpoint.feed(self.spoil(piece + b"\0", 0))
             waits   = ("read", WAIT) in self.bus.log[reads:]
             self._ready = max(self._ready, arrival) + (self._slow if waits else 0.0)
             if waits:
                 self._slow = 0.0
             leave = self._carry(1, self._ready, answer) + self._latency
-            for octet in self.spoil(answer):
+            for octet in self.spoil(answer, 1):
                 heapq.heappush(self._coming, (leave, next(self._number), octet))
 
     def receive(self, max_octets, timeout):
@@ -113,9 +114,9 @@ class Spoiler:
 
     def __init__(self, seed, rate, kinds):
         self.rng, self.rate, self.kinds = random.Random(seed), rate, kinds
-        self.faults, self._late = 0, b""
+        self.faults, self._late = 0, [b"", b""]
 
-    def __call__(self, octets):
+    def __call__(self, octets, direction):
         spoilt = bytearray()
         for octet in octets:
             if self.rng.random() >= self.rate:
@@ -131,13 +132,13 @@ class Spoiler:
                     pass
                 case "duplicate":
                     spoilt.append(octet)
-                    self._late = bytes(octets)
+                    self._late[direction] = bytes(octets)
                 case "late":
-                    self._late += bytes(octets)
+                    self._late[direction] += bytes(octets)
                     return b""
                 case "cut":
                     return bytes(spoilt)
-        late, self._late = self._late, b""
+        late, self._late[direction] = self._late[direction], b""
         if late:
             # What is late may have overtaken, or have been overtaken by, what is here.
             return late + bytes(spoilt) if self.rng.random() < 0.5 else bytes(spoilt) + late
@@ -227,7 +228,7 @@ def test_one_lost_frame(kind):
     """It costs as little as the window, and no waiting where a later frame tells of it."""
     lost = []
 
-    def spoil(octets):
+    def spoil(octets, direction):
         frames = wire.Decoder().feed(octets)
         wanted = Type.WRITE if kind == "requests" else Type.WRITE_REPLY
         if frames and frames[0].type is wanted and frames[0].address == 2048 and not lost:
@@ -250,7 +251,7 @@ def test_one_lost_frame(kind):
 
 def test_silence():
     pipe, transport = opened()
-    pipe.spoil, start = (lambda octets: b""), pipe.now
+    pipe.spoil, start = (lambda octets, direction: b""), pipe.now
     with pytest.raises(LinkError, match=r"^model has not answered a WRITE of 8 octets at 0x00000040 within "
                                         r"2\.0 s: \d+ frames were sent again, 0 came back spoilt$"):
         transport.write(0x40, bytes(8))
@@ -280,7 +281,7 @@ def test_babble():
 
 def test_nobody_there():
     with pytest.raises(LinkError, match=r"^model has not answered a HELLO of 0 octets at 0x00000000 within "):
-        opened(ModelPipe(spoil=lambda octets: b""))
+        opened(ModelPipe(spoil=lambda octets, direction: b""))
 
 
 def test_a_read_may_wait():
@@ -326,7 +327,7 @@ def test_device_was_reset():
 def test_refused(fault, message):
     pipe, transport = opened()
 
-    def answer(octets):
+    def answer(octets, direction):
         frames = wire.Decoder().feed(octets)
         if not frames or frames[0].type is not Type.READ_REPLY:
             return octets
@@ -347,7 +348,7 @@ def test_answers_to_something_else(change):
     pipe.bus.words[0x40] = 0x12345678
     done = []
 
-    def precede(octets):
+    def precede(octets, direction):
         frames = wire.Decoder().feed(octets)
         if not frames or frames[0].type is not Type.READ_REPLY or done:
             return octets
