@@ -8,10 +8,12 @@ from amaranth.utils import ceil_log2
 from terngen.hw.contract.config import PARAMETER_BITS, Config
 from terngen.hw.stream import delay
 
-__all__ = ["READ_LATENCY", "Parameters", "ParametersSignature"]
+__all__ = ["PUSH_CYCLES", "READ_LATENCY", "Parameters", "ParametersSignature"]
 
 #: Cycles from a group to its codes.
 READ_LATENCY = 3
+#: Cycles from the last beat of a vector to :attr:`ParametersSignature.ready`.
+PUSH_CYCLES = 1
 
 
 class ParametersSignature(wiring.Signature):
@@ -26,7 +28,8 @@ class ParametersSignature(wiring.Signature):
     codes : ``In(ArrayLayout(path.width, lanes))``
         Its codes, ``READ_LATENCY`` cycles later.
     pop : ``Out(1)``
-        The vector in front is not needed any more. Must only be asserted while `ready`.
+        The vector in front is not needed again; a group of the same cycle is still answered. Must
+        only be asserted while `ready`.
     """
 
     def __init__(self, config: Config):
@@ -44,7 +47,8 @@ class Parameters(wiring.Component):
     A vector is stored in beats as it comes from the tape, so that filling runs at the speed of the
     tape, and read a lane group at a time, as often as there are slots. Parameters become codes of
     the path format by :func:`~terngen.hw.contract.formats.widen_parameter`, which is wiring.
-    Throughput is one beat and one lane group per cycle.
+    Throughput is one beat and one lane group per cycle, with one cycle between vectors for the command.
+    A vector is in front ``PUSH_CYCLES`` after its last beat, and is read with ``READ_LATENCY``.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ class Parameters(wiring.Component):
     Members
     -------
     command : ``In(stream.Signature(range(beats + 1)))``
-        Announces a vector of so many beats. Taken when a bank is free.
+        Announces a vector of so many beats, at least 1. Taken when a bank is free.
     i : ``In(stream.Signature(config.beat_bits))``
         Its beats.
     o : ``In(ParametersSignature(config))``

@@ -1,0 +1,22 @@
+"""The bench of the parameter vectors."""
+
+import json
+
+import pytest
+
+from terngen.hw.contract.config import Config
+from terngen.hw.contract.formats import FloatFormat
+from terngen.hw.units.parameters import Parameters
+from terngen.sim.verilog import run_bench
+
+
+@pytest.mark.parametrize("beat_bits, lanes, wide, path", [
+    (16, 1, 12, "e6m11"),       # a beat is a lane group
+    (64, 2, 28, "e6m11"),       # several groups in a beat, the last one not full
+    (128, 2, 4, "e8m7"),        # all in one beat
+    (64, 4, 40, "e4m3"),
+])
+def test_parameters(beat_bits, lanes, wide, path):
+    config = Config(beat_bits=beat_bits, lanes=lanes, hidden=wide, wide=wide, rows=wide,
+                    path=FloatFormat.parse(path))
+    run_bench(Parameters(config), "bench_parameters", env={"CONFIG": json.dumps(config.to_dict())})
