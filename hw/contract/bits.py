@@ -1,5 +1,7 @@
 """Structures as octets: the only way in which a layout meets a byte string."""
 
+import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +11,29 @@ from amaranth.lib import data, enum
 __all__ = ["pack", "unpack", "size"]
 
 
-def _layout(struct: Any) -> data.Layout:
-    return data.Layout.cast(struct)
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """Where a field lies."""
+
+    offset: int
+    shape:  Shape
+
+    @property
+    def values(self) -> range:
+        width, signed = self.shape.width, self.shape.signed
+        return range(-(1 << width - 1) if signed else 0, 1 << width - signed)
 
 
+@functools.cache        # because asking a layout takes longer than everything else here
+def _fields(struct: Any) -> dict[str, _Field]:
+    return {str(name): _Field(field.offset, Shape.cast(field.shape))
+            for name, field in data.Layout.cast(struct)}
+
+
+@functools.cache
 def size(struct: Any) -> int:
     """Octets that a structure takes."""
-    return (_layout(struct).size + 7) // 8
+    return (data.Layout.cast(struct).size + 7) // 8
 
 
 def pack(struct: Any, **fields: int) -> bytes:
@@ -28,19 +46,15 @@ def pack(struct: Any, **fields: int) -> bytes:
     ValueError
         If a field does not exist or a value does not fit into it.
     """
-    layout = _layout(struct)
-    word   = 0
-    known  = dict(layout)
+    known, word = _fields(struct), 0
     for name, value in fields.items():
         if name not in known:
-            raise ValueError(f"Structure has no field {name!r}; it has {', '.join(map(str, known))}")
+            raise ValueError(f"Structure has no field {name!r}; it has {', '.join(known)}")
         field = known[name]
-        shape = Shape.cast(field.shape)
         raw   = int(value.value if isinstance(value, enum.Enum) else value)
-        if raw not in range(-(1 << shape.width - 1) if shape.signed else 0,
-                            1 << shape.width - shape.signed):
-            raise ValueError(f"Field {name} must fit into {shape!r}, not be {raw}")
-        word |= (raw & (1 << shape.width) - 1) << field.offset
+        if raw not in field.values:
+            raise ValueError(f"Field {name} must fit into {field.shape!r}, not be {raw}")
+        word |= (raw & (1 << field.shape.width) - 1) << field.offset
     return word.to_bytes(size(struct), "little")
 
 
@@ -52,15 +66,14 @@ def unpack(struct: Any, octets: bytes) -> Mapping[str, int]:
     ValueError
         If the number of octets differs from what the structure takes.
     """
-    layout = _layout(struct)
     if len(octets) != size(struct):
         raise ValueError(f"Structure takes {size(struct)} octets, not {len(octets)}")
     word   = int.from_bytes(octets, "little")
     fields = {}
-    for name, field in layout:
-        shape = Shape.cast(field.shape)
+    for name, field in _fields(struct).items():
+        shape = field.shape
         raw   = word >> field.offset & (1 << shape.width) - 1
         if shape.signed and raw >> shape.width - 1:
             raw -= 1 << shape.width
-        fields[str(name)] = raw
+        fields[name] = raw
     return fields
