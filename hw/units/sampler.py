@@ -6,7 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
 
-__all__ = ["Sampler"]
+__all__ = ["SHOW_LATENCY", "Sampler", "cycles"]
+
+#: Cycles from the choice of a candidate to that candidate.
+SHOW_LATENCY = 1
+
+
+def cycles(config: Config) -> int:
+    """Cycles from one transfer to the next; the lists have its sums one cycle later."""
+    return config.lanes
 
 
 class Sampler(wiring.Component):
@@ -16,7 +24,7 @@ class Sampler(wiring.Component):
     candidate is the one with the lowest row, as :mod:`terngen.sim.golden.machine` has it. A list
     starts with empty places: the smallest sum and row ``NO_CANDIDATE``.
 
-    A transfer takes ``lanes`` cycles, one for each sum. All places of a list compare at once.
+    A transfer takes :func:`cycles`, one for each sum. All places of a list compare at once.
 
     Parameters
     ----------
@@ -30,13 +38,13 @@ class Sampler(wiring.Component):
     vocab : ``In(32)``
         Rows from this one on are padding.
     clear : ``In(config.slots)``
-        Empties the lists of these slots.
+        Empties the lists of these slots. Must be zero while not idle.
     slot : ``In(config.slot_bits)``, place : ``In(range(16))``
-        Candidate to show.
+        Candidate to show, one that exists.
     row : ``Out(32)``, sum : ``Out(signed(config.acc_width))``
-        That candidate, one cycle later.
+        That candidate, ``SHOW_LATENCY`` cycles later.
     idle : ``Out(1)``
-        Nothing is in flight.
+        The lists have all sums that were taken.
     """
 
     def __init__(self, config: Config):
