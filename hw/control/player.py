@@ -1,5 +1,7 @@
 """The player: one step of the machine, from the registers to idle."""
 
+from collections.abc import Mapping
+
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -8,11 +10,34 @@ from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Play
 from terngen.hw.control.sequencer import segment_layout
 
-__all__ = ["Player"]
+__all__ = ["SETTLE_CYCLES", "Player", "cycles"]
+
+#: Cycles that the machine must be idle, one after the other, before a step has ended.
+SETTLE_CYCLES = 4
+
+
+def cycles(config: Config, *, tokens: Mapping[int, int] | None, part: bool = True) -> int:
+    """Cycles that a step is busy, if everything is taken at once and the machine is always idle.
+
+    Parameters
+    ----------
+    tokens : mapping of :class:`int` to :class:`int`
+        Token of each slot that takes part, or None if no embedding is read.
+    part : :class:`bool`
+        Whether a part of the tape is played.
+    """
+    rows = 1
+    if tokens is not None:
+        # A slot's turn begins and ends; a row is found with one cycle for each bit of the token.
+        rows = 2 * config.slots + sum(token.bit_length() + 3 for token in tokens.values())
+    return rows + 1 + 2 * part + SETTLE_CYCLES
 
 
 class Player(wiring.Component):
     """Has the tape played for a step: the embedding row of each slot, then a part of the tape.
+
+    A request is made when the segment before it has been taken. Besides waiting for that, a step takes
+    :func:`cycles`.
 
     Parameters
     ----------
@@ -22,7 +47,7 @@ class Player(wiring.Component):
     Members
     -------
     go : ``In(1)``
-        Starts a step. Everything below must not change until it is done.
+        Starts a step, unless one is under way. Everything below must not change until it is done.
     mask : ``In(config.slots)``
         Slots that take part.
     tokens : ``In(data.ArrayLayout(32, config.slots))``
@@ -68,7 +93,7 @@ class Player(wiring.Component):
         embed  = Signal()
         asked  = Signal()           # the reader has the request
         told   = Signal()           # the sequencer has the request
-        settle = Signal(range(4))
+        settle = Signal(range(SETTLE_CYCLES))
         m.d.comb += [
             self.play.payload.start.eq(start),
             self.play.payload.count.eq(Mux(embed, self.embed_beats, self.play_count)),
@@ -135,7 +160,7 @@ class Player(wiring.Component):
                 # What one unit hands on may take a few cycles to show as work of the next.
                 with m.If(self.machine_idle):
                     m.d.sync += settle.eq(settle + 1)
-                    with m.If(settle == 3):
+                    with m.If(settle == SETTLE_CYCLES - 1):
                         m.next = "Idle"
                 with m.Else():
                     m.d.sync += settle.eq(0)
