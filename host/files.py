@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and where they are kept."""
+"""Files: texts that are read, results that are written whole or not at all, and where they are kept."""
 
 import contextlib
 import os
@@ -7,14 +7,31 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from terngen.host.errors import OutputError
+from terngen.host.errors import InputError, OutputError
 
-__all__ = ["cache_dir", "output_folder", "replacing", "write_folder"]
+__all__ = ["cache_dir", "output_folder", "read_text", "replacing", "write_folder"]
 
 
 def cache_dir() -> Path:
     """Folder of everything that can be made again: ``TERNGEN_CACHE_DIR``, or ``~/.cache/terngen``."""
     return Path(os.environ.get("TERNGEN_CACHE_DIR") or Path.home() / ".cache" / "terngen")
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """A text file in UTF-8, octet by octet as it is.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(path).read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InputError(f"Text {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"Text {path} must be UTF-8, but at octet {error.start} it is not: "
+                         f"{error.reason}") from error
 
 
 @contextlib.contextmanager

@@ -2,9 +2,7 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -14,29 +12,13 @@ from tokenizers import Tokenizer
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Counters, Device, Result
 from terngen.host.errors import CheckpointError, InputError, TapeError
+from terngen.host.files import read_text
 from terngen.hw.contract.tape import Tape
 
 __all__ = ["Decoder", "Encoded", "Language", "Sampling", "Story", "Surprise", "read_text"]
 
 #: What an incomplete character becomes when it is decoded.
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-def read_text(path: str | os.PathLike[str]) -> str:
-    """A text file in UTF-8, octet by octet as it is.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is not UTF-8.
-    """
-    try:
-        return Path(path).read_bytes().decode("utf-8")
-    except OSError as error:
-        raise InputError(f"Text {path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"Text {path} must be UTF-8, but at octet {error.start} it is not: "
-                         f"{error.reason}") from error
 
 
 @dataclasses.dataclass(frozen=True)
