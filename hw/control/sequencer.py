@@ -1,6 +1,6 @@
 """The sequencer: what comes from the tape goes where it belongs."""
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -10,7 +10,15 @@ from terngen.hw.contract.tape import Descriptor, Op, descriptor_beats
 from terngen.hw.units.matvec import Command
 from terngen.hw.units.vector import command_layout
 
-__all__ = ["Sequencer", "segment_layout"]
+__all__ = ["SEGMENT_CYCLES", "Sequencer", "cycles", "segment_layout"]
+
+#: Cycles of a segment besides those of its descriptors or of its embedding row.
+SEGMENT_CYCLES = 2
+
+
+def cycles(config: Config, *, beats: int) -> int:
+    """Cycles of a descriptor and the beats that belong to it, if nothing stalls."""
+    return descriptor_beats(config) + 1 + beats
 
 
 def segment_layout(config: Config) -> data.StructLayout:
@@ -22,8 +30,9 @@ class Sequencer(wiring.Component):
     """Splits the stream of beats.
 
     Descriptors of the vector unit go through a queue of ``QUEUE``, so that the tape can run ahead;
-    matrices are announced to the array and their beats handed on in the same cycle. One beat per
-    cycle; each descriptor takes one cycle besides its beats.
+    matrices are announced to the array. Beats are handed on in the cycle in which they come, so the
+    latency is zero. Throughput is one beat per cycle; each descriptor takes one cycle besides
+    (:func:`cycles`), and each segment ``SEGMENT_CYCLES``.
 
     Parameters
     ----------
@@ -40,7 +49,7 @@ class Sequencer(wiring.Component):
         The tape.
     vector : ``Out(stream.Signature(vector.command_layout(config)))``
         Operations of the vector unit.
-    load : ``Out(stream.Signature(32))``
+    load : ``Out(stream.Signature(range(config.parameter_beats(config.wide) + 1)))``
         Announces a parameter vector of so many beats.
     parameters, weights : ``Out(stream.Signature(config.beat_bits))``
         Beats of parameter vectors and matrices.
@@ -63,7 +72,7 @@ class Sequencer(wiring.Component):
             "hidden":       In(32),
             "beats":        In(stream.Signature(config.beat_bits)),
             "vector":       Out(stream.Signature(command_layout(config))),
-            "load":         Out(stream.Signature(32)),
+            "load":         Out(stream.Signature(range(config.parameter_beats(config.wide) + 1))),
             "parameters":   Out(stream.Signature(config.beat_bits)),
             "weights":      Out(stream.Signature(config.beat_bits)),
             "matvec":       Out(stream.Signature(Command)),
@@ -106,7 +115,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             self.parameters.payload.eq(self.beats.payload),
             self.weights.payload.eq(self.beats.payload),
-            self.load.payload.eq(left),
+            self.load.payload.eq(descriptor.beats),
             self.matvec.payload.rows.eq(descriptor.length),
             self.matvec.payload.cols.eq(descriptor.place),
             self.matvec.payload.release.eq(descriptor.release),
@@ -116,17 +125,20 @@ class Sequencer(wiring.Component):
 
         with m.FSM():
             with m.State("Segment"):
-                m.d.comb += self.idle.eq(~self.segment.valid & ~self.vector.valid)
+                m.d.comb += self.idle.eq(~self.segment.valid & (queue.level == 0))
                 m.d.sync += taken.eq(0)
                 with m.If(self.segment.valid):
+                    m.next = "Descriptor"
                     with m.If(payload.embed):
                         # A row has no descriptor on the tape.
-                        m.d.sync += collected.eq(0)
-                        m.d.sync += descriptor.length.eq(self.hidden)
-                        m.d.sync += left.eq(payload.beats)
-                        m.next = "Announce parameters"
-                    with m.Else():
-                        m.next = "Descriptor"
+                        m.d.sync += [
+                            collected.eq(0),
+                            descriptor.opcode.eq(Op.EMBED),
+                            descriptor.weighted.eq(1),
+                            descriptor.length.eq(self.hidden),
+                            descriptor.beats.eq(payload.beats),
+                        ]
+                        m.next = "Dispatch"
             with m.State("Descriptor"):
                 with m.If(taken == payload.beats):
                     m.d.comb += self.segment.ready.eq(1)
@@ -135,45 +147,32 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.beats.ready.eq(1)
                     m.d.comb += self.stall_tape.eq(~self.beats.valid)
                     with m.If(self.beats.valid):
-                        if pieces == 1:
-                            m.d.sync += collected.eq(self.beats.payload)
+                        # The first piece ends up in the lowest bits.
+                        m.d.sync += collected.eq(Cat(collected, self.beats.payload)[config.beat_bits:])
+                        m.d.sync += piece.eq(piece + 1)
+                        with m.If(piece == pieces - 1):
+                            m.d.sync += piece.eq(0)
                             m.next = "Dispatch"
-                        else:
-                            m.d.sync += collected.eq(
-                                (self.beats.payload << (pieces - 1) * config.beat_bits)
-                                | collected >> config.beat_bits)
-                            m.d.sync += piece.eq(piece + 1)
-                            with m.If(piece == pieces - 1):
-                                m.d.sync += piece.eq(0)
-                                m.next = "Dispatch"
             with m.State("Dispatch"):
                 m.d.sync += left.eq(descriptor.beats)
-                with m.If(descriptor.opcode == Op.MATVEC):
+                # Every other number names no operation, and an embedding row has no descriptor.
+                with m.If((descriptor.opcode.as_value() > Op.LOGITS.value)
+                          | ((descriptor.opcode == Op.EMBED) & ~payload.embed)):
+                    m.next = "Fault"
+                with m.Elif(descriptor.opcode == Op.MATVEC):
                     m.d.comb += self.matvec.valid.eq(1)
                     m.d.comb += self.stall_array.eq(~self.matvec.ready)
                     with m.If(self.matvec.ready):
                         m.next = "Weights"
-                with m.Elif(descriptor.weighted):
-                    m.next = "Announce parameters"
                 with m.Else():
-                    m.next = "Enqueue"
-                # Every other number names no operation, and an embedding row has no descriptor.
-                with m.If((descriptor.opcode.as_value() > Op.LOGITS.value)
-                          | (descriptor.opcode == Op.EMBED)):
-                    m.next = "Fault"
-            with m.State("Announce parameters"):
-                m.d.comb += self.load.valid.eq(1)
-                m.d.comb += self.stall_vector.eq(~self.load.ready)
-                with m.If(self.load.ready):
-                    m.next = "Enqueue"
-            with m.State("Enqueue"):
-                m.d.comb += queue.w_en.eq(1)
-                m.d.comb += self.stall_vector.eq(~queue.w_rdy)
-                with m.If(queue.w_rdy):
-                    with m.If(left != 0):
-                        m.next = "Parameters"
-                    with m.Else():
+                    # An operation is enqueued when its parameters are announced.
+                    m.d.comb += self.load.valid.eq(descriptor.weighted & queue.w_rdy)
+                    m.d.comb += queue.w_en.eq(~descriptor.weighted | self.load.ready)
+                    m.d.comb += self.stall_vector.eq(~(queue.w_rdy & queue.w_en))
+                    with m.If(queue.w_rdy & queue.w_en):
                         m.next = "Descriptor"
+                        with m.If(descriptor.weighted):
+                            m.next = "Parameters"
             with m.State("Parameters"):
                 m.d.comb += [
                     self.parameters.valid.eq(self.beats.valid),

@@ -1,0 +1,219 @@
+"""Bench of the sequencer: random tapes, and what each of them must hand to whom."""
+
+import json
+import os
+import random
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
+from cocotb.utils import get_sim_time
+
+from terngen.hw.contract import tape
+from terngen.hw.contract.config import Config
+from terngen.hw.contract.tape import Descriptor, Mark, Op
+from terngen.hw.control.sequencer import SEGMENT_CYCLES, Sequencer, cycles, segment_layout
+from terngen.hw.units.matvec import Command
+from terngen.hw.units.vector import command_layout
+from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Sink, Source, encode, reset
+
+CONFIG = Config.from_dict(json.loads(os.environ["CONFIG"]))
+#: Elements of an embedding row.
+HIDDEN = 7
+
+rng = random.Random(int(os.environ["SEED"]))
+
+
+def beats(octets) -> list[int]:
+    size = CONFIG.beat_bytes
+    return [int.from_bytes(octets[place:place + size], "little") for place in range(0, len(octets), size)]
+
+
+def draw_octets(count: int) -> bytes:
+    return rng.randbytes(count * CONFIG.beat_bytes)
+
+
+def draw_descriptor(op: Op, *, weighted=None) -> bytes:
+    """A descriptor with whatever in its fields, and the beats that belong to it."""
+    fields = {name: rng.getrandbits(field.width) for name, field in Descriptor.as_shape()
+              if name != "opcode"}
+    fields["weighted"] = op is not Op.MATVEC and rng.randrange(2) if weighted is None else weighted
+    fields["beats"] = (rng.randrange(1, 30) if op is Op.MATVEC
+                       else fields["weighted"] * rng.randint(1, CONFIG.parameter_beats(CONFIG.wide)))
+    return tape.pack_descriptor(CONFIG, opcode=op, **fields) + draw_octets(fields["beats"])
+
+
+class Segment:
+    """Beats that come next, and everything that must become of them."""
+
+    def __init__(self, octets: bytes, *, slot: int | None = None):
+        self.octets  = octets
+        self.command = {"embed": slot is not None, "slot": slot or 0, "beats": len(octets) // CONFIG.beat_bytes}
+        self.vector, self.load, self.parameters, self.matvec, self.weights = [], [], [], [], []
+        if slot is not None:
+            count = len(beats(octets))
+            self.load, self.parameters = [count], beats(octets)
+            self.vector = [({"opcode": Op.EMBED, "length": HIDDEN, "weighted": 1, "beats": count}, slot)]
+            self.cycles = SEGMENT_CYCLES + count
+            return
+        self.cycles = SEGMENT_CYCLES
+        image = np.frombuffer(octets, np.uint8)
+        for _, fields, owned in tape.walk(CONFIG, image, Mark(0, self.command["beats"])):
+            self.cycles += cycles(CONFIG, beats=fields["beats"])
+            if fields["opcode"] is Op.MATVEC:
+                self.matvec.append((fields["length"], fields["place"], fields["release"]))
+                self.weights += beats(owned.tobytes())
+            else:
+                self.vector.append((fields, None))
+                self.load += [fields["beats"]] * fields["weighted"]
+                self.parameters += beats(owned.tobytes())
+
+    @classmethod
+    def draw(cls):
+        if rng.randrange(3) == 0:
+            return cls(draw_octets(CONFIG.parameter_beats(HIDDEN)), slot=rng.randrange(CONFIG.slots))
+        ops = [op for op in Op if op is not Op.EMBED]
+        return cls(b"".join(draw_descriptor(rng.choice(ops)) for _ in range(rng.randrange(20))))
+
+
+class Harness:
+    def __init__(self, dut, *, segment=0.0, beats=0.0, vector=0.0, array=0.0):
+        def chance(value):
+            return lambda: rng.random() < value
+
+        unit = Sequencer(CONFIG)
+        self.dut      = dut
+        self.segments = Source(dut, "segment", shape=segment_layout(CONFIG), stall=chance(segment))
+        self.beats    = Source(dut, "beats", stall=chance(beats))
+        self.sinks    = {
+            "vector":     Sink(dut, "vector", shape=command_layout(CONFIG), stall=chance(vector)),
+            "load":       Sink(dut, "load", shape=unit.load.payload.shape(), stall=chance(vector)),
+            "parameters": Sink(dut, "parameters", shape=CONFIG.beat_bits, stall=chance(vector)),
+            "matvec":     Sink(dut, "matvec", shape=Command, stall=chance(array)),
+            "weights":    Sink(dut, "weights", shape=CONFIG.beat_bits, stall=chance(array)),
+        }
+        #: Clock cycles of each kind of stall.
+        self.stalls   = {"stall_tape": [], "stall_array": [], "stall_vector": []}
+        dut.hidden.value = HIDDEN
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self):
+        while True:
+            await RisingEdge(self.dut.clk)
+            await ReadOnly()
+            for name, when in self.stalls.items():
+                if int(getattr(self.dut, name).value):
+                    when.append(round(get_sim_time("ns")) // CLOCK_PERIOD_NS)
+
+    def send(self, segments: list[Segment]):
+        self.segments.send(segment.command for segment in segments)
+        self.beats.send(beat for segment in segments for beat in beats(segment.octets))
+
+    async def check(self, segments: list[Segment], *, sinks=None):
+        """Take all that the segments become."""
+        taking = {}
+        for name, sink in self.sinks.items():
+            if sinks is None or name in sinks:
+                expected = [entry for segment in segments for entry in getattr(segment, name)]
+                taking[name] = expected, cocotb.start_soon(sink.get(len(expected)))
+        for name, (expected, task) in taking.items():
+            actual = await task
+            if name == "matvec":
+                actual = [(command.rows, command.cols, command.release) for command in actual]
+            if name == "vector":
+                for (fields, slot), command in zip(expected, actual):
+                    bits = encode(fields, Descriptor)
+                    assert command.descriptor.as_bits() == bits, f"Descriptor must be {fields}"
+                    assert slot is None or command.slot == slot
+            else:
+                assert actual == expected, f"Stream {name}"
+
+    async def idle(self) -> bool:
+        await ReadOnly()
+        value = bool(int(self.dut.idle.value))
+        await RisingEdge(self.dut.clk)
+        return value
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.parametrize((("segment", "beats", "vector", "array"), [
+    (0, 0, 0, 0), (0.8, 0, 0, 0), (0, 0.4, 0, 0), (0, 0, 0.6, 0), (0, 0, 0, 0.6), (0.3, 0.3, 0.3, 0.3)]))
+async def splits(dut, segment, beats, vector, array):
+    harness  = Harness(dut, segment=segment, beats=beats, vector=vector, array=array)
+    segments = [Segment.draw() for _ in range(10)]
+    await reset(dut)
+    assert await harness.idle()
+    harness.send(segments)
+    await harness.check(segments)
+    await ClockCycles(dut.clk, 4)
+    assert await harness.idle()
+
+    # Nobody is blamed for a stall who has not caused it, and every cycle is accounted for.
+    assert beats or not harness.stalls["stall_tape"]
+    assert vector or not harness.stalls["stall_vector"]
+    assert array or not harness.stalls["stall_array"]
+    taken  = harness.segments.cycles
+    stalls = sum(cycle > taken[0] for when in harness.stalls.values() for cycle in when)
+    if not segment:
+        assert taken[-1] - taken[0] == sum(each.cycles for each in segments[1:]) + stalls
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def runs_ahead_of_the_vector_unit(dut):
+    """As far as the queue is deep; then the tape waits, and the machine is not idle before the queue is empty."""
+    harness  = Harness(dut)
+    segments = [Segment(b"".join(draw_descriptor(Op.SILU, weighted=0) for _ in range(Sequencer.QUEUE))
+                        + draw_descriptor(Op.MATVEC)),
+                Segment(draw_descriptor(Op.SILU, weighted=0) + draw_descriptor(Op.MATVEC))]
+    await reset(dut)
+    harness.send(segments)
+    matrices = cocotb.start_soon(harness.check(segments[:1], sinks=["matvec", "weights"]))
+    await ClockCycles(dut.clk, 40 * Sequencer.QUEUE)
+    assert matrices.done()
+    assert len(harness.segments.cycles) == 1
+    assert harness.stalls["stall_vector"]
+    assert not await harness.idle()
+    cocotb.start_soon(harness.check(segments[1:], sinks=["matvec", "weights"]))
+    await harness.check(segments, sinks=["vector"])
+    await ClockCycles(dut.clk, 40)
+    assert await harness.idle()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(opcode=[Op.EMBED.value, *range(Op.LOGITS.value + 1, 16)])
+async def stops_at_what_it_does_not_know(dut, opcode):
+    harness = Harness(dut)
+    await reset(dut)
+    good    = Segment(draw_descriptor(Op.MATVEC) + draw_descriptor(Op.SCAN))
+    wrong   = tape.pack_descriptor(CONFIG, opcode=opcode, weighted=1, beats=1) + draw_octets(1)
+    harness.send([good])
+    await harness.check([good])
+    harness.segments.send([{"beats": len(beats(wrong))}])
+    harness.beats.send(beats(wrong))
+    for sink in harness.sinks.values():
+        cocotb.start_soon(sink.get(1))
+    before = [len(sink.cycles) for sink in harness.sinks.values()]
+    await ClockCycles(dut.clk, 30)
+    await ReadOnly()
+    assert int(dut.fault.value)
+    assert not int(dut.idle.value)
+    assert [len(sink.cycles) for sink in harness.sinks.values()] == before
+    assert len(harness.segments.cycles) == 1
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(after=[1, 4, 11, 30, 70])
+async def resumes_after_reset(dut, after):
+    harness = Harness(dut, vector=0.5, array=0.5)
+    await reset(dut)
+    harness.send([Segment.draw() for _ in range(10)])
+    tasks = [cocotb.start_soon(sink.get(1 << 20)) for sink in harness.sinks.values()]
+    await ClockCycles(dut.clk, after)
+    for task in tasks:
+        task.cancel()
+    for port in (harness.segments, harness.beats, *harness.sinks.values()):
+        port.clear()
+    await reset(dut)
+    segments = [Segment.draw() for _ in range(3)]
+    harness.send(segments)
+    await harness.check(segments)
