@@ -1,6 +1,6 @@
 """The machine."""
 
-from amaranth import Module, Mux
+from amaranth import Module, Mux, ResetInserter
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -73,15 +73,26 @@ class Machine(wiring.Component):
         m = Module()
         config = self._config
 
+        # A new session of the host begins with a machine as after power-up. The endpoint stays, because it
+        # answers, and the reader, because it must take what the tape source still owes.
         m.submodules.endpoint   = endpoint   = Endpoint()
-        m.submodules.registers  = registers  = Registers(config)
-        m.submodules.loader     = loader     = Loader(config)
-        m.submodules.player     = player     = Player(config)
         m.submodules.reader     = reader     = TapeReader(config)
-        m.submodules.sequencer  = sequencer  = Sequencer(config)
-        m.submodules.parameters = parameters = Parameters(config)
-        m.submodules.matvec     = matvec     = MatVec(config)
-        m.submodules.vector     = vector     = Vector(config)
+        m.d.comb += reader.restart.eq(endpoint.restart)
+        restarted  = ResetInserter(endpoint.restart)
+        registers  = Registers(config)
+        loader     = Loader(config)
+        player     = Player(config)
+        sequencer  = Sequencer(config)
+        parameters = Parameters(config)
+        matvec     = MatVec(config)
+        vector     = Vector(config)
+        m.submodules.registers  = restarted(registers)
+        m.submodules.loader     = restarted(loader)
+        m.submodules.player     = restarted(player)
+        m.submodules.sequencer  = restarted(sequencer)
+        m.submodules.parameters = restarted(parameters)
+        m.submodules.matvec     = restarted(matvec)
+        m.submodules.vector     = restarted(vector)
 
         # Link and registers.
         wiring.connect(m, wiring.flipped(self.link_i), endpoint.link_i)

@@ -341,7 +341,7 @@ class Vector(wiring.Component):
         end_after    = max(codes_after, square_after) + 1
         depth     = max(self._result.values()) + end_after
         alive     = Signal(depth)
-        m.d.sync += alive.eq(Cat(issue, alive))
+        m.d.sync += alive.eq(Mux(scalars, 0, Cat(issue, alive)))    # what has left is forgotten
         entered   = Cat(issue, alive)                               # bit k: k cycles ago
 
         def at(cycles, *ops):
