@@ -1,0 +1,294 @@
+"""The driver, on the golden machine and on transports that misbehave."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from terngen.host.device import Counters, Device, Result, devices
+from terngen.host.errors import ConfigError, DeviceError, InputError, LinkError
+from terngen.hw.contract import regs
+from terngen.hw.contract.config import Config
+from terngen.hw.contract.regs import Reg
+from terngen.hw.contract.tape import Mark
+from terngen.sim.device import GoldenTransport
+
+
+class Wrapped:
+    """A golden machine that is looked at, or lied about."""
+
+    description = "wrapped machine"
+
+    def __init__(self, config):
+        self.inner  = GoldenTransport(config)
+        self.writes = []                # (address, octets)
+        self.forged = {}                # by address
+        self.closed = 0
+
+    def read(self, address, octets, *, timeout=None):
+        answer = self.inner.read(address, octets)
+        return self.forged.get(address, answer)[:octets]
+
+    def write(self, address, octets):
+        self.writes.append((address, len(octets)))
+        self.inner.write(address, octets)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def wrapped(slotted):
+    return Wrapped(slotted.config)
+
+
+@pytest.fixture
+def device(slotted):
+    with Device.open("golden", slotted) as device:
+        device.load()
+        yield device
+
+
+def top(device, slot):
+    result = device.results(slot)
+    return result.tokens.tolist(), result.sums.tolist(), result.scale
+
+
+# Opening.
+
+def test_kinds():
+    assert devices() == ["golden", "sim"]
+
+
+def test_unknown_kind(slotted):
+    with pytest.raises(ConfigError, match=r"^There is no device 'serial'; there are golden, sim$"):
+        Device.open("serial:/dev/ttyUSB0", slotted)
+
+
+def test_unknown_option(slotted):
+    with pytest.raises(ConfigError, match=r"^Golden machine has no option 'memory'$"):
+        Device.open("golden", slotted, memory="latency=3")
+    with pytest.raises(ConfigError, match=r"^Golden machine has no option 'place'$"):
+        Device.open("golden:here", slotted)
+
+
+@pytest.mark.parametrize("address, octets, error, message", [
+    (Reg.MAGIC, b"GNRT", DeviceError, r"^wrapped machine is not a terngen machine: it answers 0x54524e47, not "
+                                      r"0x4e524554$"),
+    (Reg.VERSION, b"\2\0\0\0", DeviceError, r"^wrapped machine has registers of version 2, this program knows "
+                                            r"version 1; generate the machine again$"),
+    (Reg.DIGEST, bytes(range(16)), ConfigError, r"^Machine was generated for configuration "
+                                                r"000102030405060708090a0b0c0d0e0f, the tape for [0-9a-f]{32}; rebuild "
+                                                r"one of them$"),
+])
+def test_not_the_machine(slotted, wrapped, address, octets, error, message):
+    """Nothing is written to a machine that is not the one of the tape."""
+    wrapped.forged[address.value] = octets
+    with pytest.raises(error, match=message) as caught:
+        Device(wrapped, slotted)
+    assert caught.value.exit_code == (4 if error is ConfigError else 7)
+    assert wrapped.writes == []
+
+
+def test_other_digest(slotted):
+    other = GoldenTransport(dataclasses.replace(slotted.config, prefetch=128))
+    with pytest.raises(ConfigError, match=rf"^Machine was generated for configuration {other.config.digest.hex()}, "
+                                          rf"the tape for {slotted.config.digest.hex()}; rebuild one of them$"):
+        Device(other, slotted)
+
+
+def test_closed_when_refused(slotted, monkeypatch):
+    """A device that turns out to be the wrong one is let go of."""
+    opened = []
+
+    def lie(config, **options):
+        opened.append(Wrapped(Config(slots=2)))
+        return opened[0]
+
+    monkeypatch.setattr(GoldenTransport, "open", lie)
+    with pytest.raises(ConfigError, match="^Machine was generated for configuration "):
+        Device.open("golden", slotted)
+    assert opened[0].closed == 1
+
+
+# Loading.
+
+def test_load(slotted, wrapped):
+    device, seen = Device(wrapped, slotted), []
+    device.load(lambda *progress: seen.append(progress))
+    size = len(slotted.image)
+    assert bytes(wrapped.inner.machine.image) == bytes(slotted.image)
+    assert seen == [(size, size)]       # one piece
+    assert [address for address, _ in wrapped.writes] == [regs.TAPE_BASE, Reg.HIDDEN.value]
+    assert wrapped.inner.read(Reg.HIDDEN.value, 8) == bytes([64, 0, 0, 0, 128, 0, 0, 0])
+
+
+def test_load_odd_octets(slotted, wrapped):
+    """An image that does not fill words is filled up."""
+    short  = dataclasses.replace(slotted, image=slotted.image[:4098])
+    device = Device(wrapped, short)
+    device.load()
+    assert wrapped.writes[0] == (regs.TAPE_BASE, 4100)
+    assert bytes(wrapped.inner.machine.image) == bytes(slotted.image[:4098]) + bytes(2)
+
+
+def test_load_is_resumed(slotted, monkeypatch):
+    """After a link that broke in the middle, loading goes on where it was, in another session."""
+    monkeypatch.setattr("terngen.host.device._CHUNK", 4096)
+    device, seen = Device.open("golden", slotted), []
+
+    class Torn(Wrapped):
+        def write(self, address, octets):
+            if address == regs.TAPE_BASE + 5 * 4096:
+                raise LinkError("gone")
+            super().write(address, octets)
+
+    torn = Torn(slotted.config)
+    with pytest.raises(LinkError, match="^gone$"):
+        Device(torn, slotted).load(lambda done, total: seen.append(done))
+    assert seen[-1] == 5 * 4096
+    again = Wrapped(slotted.config)
+    again.inner = torn.inner            # the same machine
+    resumed = Device(again, slotted)
+    resumed.load(start=seen[-1])
+    assert again.writes[0] == (regs.TAPE_BASE + 5 * 4096, 4096)
+    assert bytes(again.inner.machine.image) == bytes(slotted.image)
+    device.load()
+    for one in (device, resumed):
+        one.step({0: 5}, reset=[0])
+    assert top(device, 0) == top(resumed, 0)
+
+
+@pytest.mark.parametrize("start", [-4, 2, 1 << 30])
+def test_load_start_wrong(slotted, wrapped, start):
+    with pytest.raises(ValueError, match=rf"^Start must be a multiple of four up to {len(slotted.image)}, not "):
+        Device(wrapped, slotted).load(start=start)
+    assert wrapped.writes == []
+
+
+def test_tape_too_large(slotted, wrapped, monkeypatch):
+    monkeypatch.setattr(regs, "TAPE_BYTES", 1000)
+    with pytest.raises(ConfigError, match=rf"^Tape has {len(slotted.image)} octets, a device at most 1000$"):
+        Device(wrapped, slotted).load()
+    assert wrapped.writes == []
+
+
+# Steps.
+
+def test_step_and_results(device, slotted):
+    """Best first, equal sums in the order of tokens, logits as the whole head gives them."""
+    counters = device.step({0: 5, 2: 9}, reset=[0, 2])
+    found    = {slot: device.results(slot) for slot in (0, 2)}
+    logits   = device.logits({0: 5, 2: 9}, reset=[0, 2])
+    for slot, result in found.items():
+        order = np.argsort(-logits[slot], kind="stable")[:slotted.config.top_k]
+        assert result.tokens.tolist() == order.tolist()
+        np.testing.assert_allclose(result.logits, logits[slot][order], rtol=1e-6)
+    marks = slotted.marks
+    assert counters == Counters(cycles=0, beats=2 * slotted.model["embedding_beats"] + marks["layers"].count
+                                + marks["head"].count, stall_tape=0, stall_array=0, stall_vector=0)
+
+
+def test_step_is_layers_and_head(device):
+    """The parts of the tape, one after the other, do what a step does."""
+    device.step({0: 5}, reset=[0])
+    whole = top(device, 0)
+    device.step({0: 5}, reset=[0], head=False)
+    device.play("head", [0])
+    assert top(device, 0) == whole
+    logits = device.logits({0: 5}, reset=[0])[0]
+    assert logits.dtype == np.float32
+    assert logits.shape == (128,)
+    assert logits.argmax() == whole[0][0]
+
+
+def test_state_is_kept_and_reset(device):
+    """A sequence goes on until it is reset, and then is as the first."""
+    def told(reset):
+        found = []
+        for place, token in enumerate([5, 9, 77]):
+            device.step({1: token}, reset=[1] if reset and place == 0 else [])
+            found.append(top(device, 1))
+        return found
+
+    first = told(reset=True)
+    assert told(reset=False) != first
+    assert told(reset=True) == first
+
+
+def test_forget(device, slotted):
+    """Another tape in the memory is another model at once; what was decoded is forgotten."""
+    device.step({0: 5}, reset=[0])
+    before = top(device, 0)
+    image  = np.array(slotted.image)
+    image[-1016:-16] = image[-1016:-16][::-1]       # trits of the head; after them comes LOGITS
+    other  = Device(device.transport, dataclasses.replace(slotted, image=image))
+    other.load()
+    other.step({0: 5}, reset=[0])
+    assert top(other, 0) != before
+    device.load()
+    device.step({0: 5}, reset=[0])
+    assert top(device, 0) == before
+
+
+def test_reset_of_the_machine(device):
+    """After a reset in the middle of a sequence, the machine is as new; the memory is not touched."""
+    device.step({0: 5}, reset=[0])
+    first = top(device, 0)
+    device.step({0: 6, 1: 7}, reset=[1])
+    device.transport.reset()
+    device.load()
+    device.step({0: 5})
+    assert top(device, 0) == first
+
+
+@pytest.mark.parametrize("tokens, error, message", [
+    ({0: 128},  InputError, r"^Token must be from 0 to 127, not 128$"),
+    ({0: -1},   InputError, r"^Token must be from 0 to 127, not -1$"),
+    ({3: 1},    ValueError, r"^Slots must be from 0 to 2, not \[3\]$"),
+    ({-1: 1},   ValueError, r"^Slots must be from 0 to 2, not \[-1\]$"),
+    ({},        ValueError, r"^Slots must be from 0 to 2, not \[\]$"),
+])
+def test_step_wrong(slotted, wrapped, tokens, error, message):
+    device = Device(wrapped, slotted)
+    with pytest.raises(error, match=message):
+        device.step(tokens)
+    with pytest.raises(error, match=message):
+        device.logits(tokens)
+    assert wrapped.writes == []
+
+
+def test_fault(slotted):
+    """A machine that meets something else than a descriptor stops, and says so."""
+    device = Device.open("golden", dataclasses.replace(slotted, marks={**slotted.marks, "noise": Mark(0, 100)}))
+    device.load()
+    with pytest.raises(DeviceError, match=r"^golden machine met a descriptor that it does not know; load the tape "
+                                          r"again$"):
+        device.play("noise", [0])
+
+
+def test_no_candidates(slotted, wrapped):
+    wrapped.forged[regs.result_address(1)] = b"\xff" * 4 * 17
+    with pytest.raises(DeviceError, match=r"^wrapped machine has no candidates for slot 1; a step with the head "
+                                          r"must come first$"):
+        Device(wrapped, slotted).results(1)
+
+
+def test_candidates_that_are_none(slotted, wrapped):
+    """Fewer tokens than candidates: the rest is not offered."""
+    words = np.array([1 << 17, 7, 100, 3, -5 & 0xFFFFFFFF] + [0xFFFF_FFFF, 0x8000_0000] * 6, "<u4")
+    wrapped.forged[regs.result_address(0)] = words.tobytes()
+    result = Device(wrapped, slotted).results(0)
+    assert result.tokens.tolist() == [7, 3]
+    assert result.sums.tolist() == [100, -5]
+
+
+def test_counters():
+    steps = [Counters(10, 5, 1, 2, 3), Counters(20, 6, 0, 1, 0)]
+    assert Counters.total(steps) == Counters(30, 11, 1, 3, 3)
+    assert Counters.total([]) == Counters(0, 0, 0, 0, 0)
+
+
+def test_result_logits():
+    result = Result(np.array([4, 2]), np.array([10, -3]), 0.5)
+    assert result.logits.tolist() == [5.0, -1.5]
