@@ -1,8 +1,10 @@
-"""Text for training: the tokenizer, its tokens, and the batches."""
+"""Text for training: the tokenizer, its tokens, and where the batches begin."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import (
     Regex,
     Tokenizer,
@@ -12,9 +14,13 @@ from tokenizers import (
     processors,
     trainers,
 )
-from torch import Tensor
 
-__all__ = ["BOS", "SPECIALS", "check_text", "encode", "streams", "train_tokenizer"]
+from terngen.host.errors import InputError
+
+__all__ = [
+    "BOS", "SMALLEST_VOCAB", "SPECIALS", "check_length", "check_text", "corners", "encode",
+    "read_tokenizer", "train_tokenizer",
+]
 
 #: Unknown, begin and end of sequence, numbered as in the published models.
 SPECIALS = ["<unk>", "<s>", "</s>"]
@@ -29,17 +35,33 @@ def check_text(text: str, name: str) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         Naming the first line that is not ASCII.
     """
     if not text:
-        raise ValueError(f"{name} must have text in it, not be empty")
-    if not text.isascii():
-        for number, line in enumerate(text.split("\n"), 1):
-            for character in line:
-                if not character.isascii():
-                    raise ValueError(f"{name} must be plain ASCII, but line {number} has {character!r}; "
-                                     f"`terngen normalise` makes it so")
+        raise InputError(f"{name} must have text in it, not be empty")
+    if text.isascii():
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        for character in line:
+            if not character.isascii():
+                raise InputError(f"{name} must be plain ASCII, but line {number} has {character!r}; "
+                                 f"`terngen normalise` makes it so")
+
+
+def check_length(count: int, batch: int, window: int, what: str = "tokens") -> None:
+    """Refuse text that is too short for one window of each stream.
+
+    A token covers at least one octet, so the octets of a text tell before it has tokens.
+
+    Raises
+    ------
+    InputError
+        If `count` is below ``batch * window``.
+    """
+    if count < batch * window:
+        raise InputError(f"Training text must have at least {batch * window} tokens for {batch} streams "
+                         f"of {window}, but has {count} {what}; train with a smaller batch or window")
 
 
 def _alphabet() -> list[str]:
@@ -51,6 +73,10 @@ def _alphabet() -> list[str]:
     return [chr(256 + hidden.index(byte)) if byte in hidden else chr(byte) for byte in range(128)]
 
 
+#: Tokens of the smallest vocabulary.
+SMALLEST_VOCAB = len(SPECIALS) + 128
+
+
 def train_tokenizer(text: str, vocab_size: int) -> Tokenizer:
     """Learn a byte-level BPE vocabulary from `text`, lossless on every ASCII text.
 
@@ -59,12 +85,11 @@ def train_tokenizer(text: str, vocab_size: int) -> Tokenizer:
 
     Raises
     ------
-    ValueError
-        If the vocabulary is too small for the alphabet.
+    InputError
+        If the vocabulary is too large for the text, or too small for the alphabet.
     """
-    smallest = len(SPECIALS) + len(_alphabet())
-    if vocab_size < smallest:
-        raise ValueError(f"Vocabulary must be at least {smallest}, not {vocab_size}: "
+    if vocab_size < SMALLEST_VOCAB:
+        raise InputError(f"Vocabulary must be at least {SMALLEST_VOCAB}, not {vocab_size}: "
                          f"it has every ASCII byte and {len(SPECIALS)} special tokens")
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIALS[0]))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
@@ -76,54 +101,58 @@ def train_tokenizer(text: str, vocab_size: int) -> Tokenizer:
         vocab_size=vocab_size, special_tokens=SPECIALS, initial_alphabet=_alphabet(),
         show_progress=False))
     if tokenizer.get_vocab_size() != vocab_size:
-        raise ValueError(f"Vocabulary must be at most {tokenizer.get_vocab_size()} for this text, "
+        raise InputError(f"Vocabulary must be at most {tokenizer.get_vocab_size()} for this text, "
                          f"not {vocab_size}: there is nothing left to merge")
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{SPECIALS[BOS]} $A", special_tokens=[(SPECIALS[BOS], BOS)])
     return tokenizer
 
 
-def encode(tokenizer: Tokenizer, text: str) -> tuple[Tensor, Tensor]:
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in a ``tokenizer.json``.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    try:
+        return Tokenizer.from_buffer(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"Tokenizer {path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:      # the library raises nothing more precise
+        raise InputError(f"Tokenizer {path} cannot be read: {error}") from error
+
+
+def encode(tokenizer: Tokenizer, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Tokens of `text`, without BOS, and the places among them at which a line begins.
 
     Returns
     -------
-    (N,) int64 and (lines,) int64.
+    (N,) and (lines,).
     """
     lines = tokenizer.encode_batch_fast(text.splitlines(keepends=True), add_special_tokens=False)
-    lengths = torch.tensor([len(line.ids) for line in lines])
-    return torch.tensor([id for line in lines for id in line.ids]), lengths.cumsum(0) - lengths
+    lengths = np.array([len(line.ids) for line in lines], np.int64)
+    tokens  = np.fromiter((token for line in lines for token in line.ids), np.int64, lengths.sum())
+    return tokens, np.cumsum(lengths) - lengths
 
 
-def streams(tokens: Tensor, starts: Tensor, *, batch: int, window: int,
-            generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """Cut the text into `batch` streams and read them side by side, without end.
+def corners(count: int, starts: NDArray[np.int64], *, batch: int, window: int,
+            seed: int) -> Iterator[tuple[NDArray[np.int64], bool]]:
+    """Cut a text of `count` tokens into `batch` streams and read them side by side, without end.
 
-    In every pass over the text the streams begin at other lines, each with BOS; within a pass they run
-    on from window to window, so that a model which keeps its state sees a long text, as in use.
+    In every pass over the text the streams begin at other lines; within a pass they run on from
+    window to window, so that a model which keeps its state sees a long text, as in use.
 
     Yields
     ------
-    inputs (batch, window), targets (batch, window), and whether the state must be zero before them.
-
-    Raises
-    ------
-    ValueError
-        If the text is too short for one window of each stream.
+    For every stream the place of the first token to foretell (batch,), and whether a pass begins
+    here: then BOS comes before that token, and the state is zero.
     """
-    count = len(tokens)
+    rng = np.random.default_rng(seed)
     stride = count // batch
-    if stride < window:
-        raise ValueError(f"Text must have at least {batch * window} tokens for {batch} streams of "
-                         f"{window}, not {count}")
-    reach = torch.arange(window, device=tokens.device)
     while True:
-        offset = int(torch.randint(count, (1,), generator=generator))
-        corners = (offset + stride * torch.arange(batch)) % count
-        lines = starts[torch.searchsorted(starts, corners) % len(starts)].to(tokens.device)
+        corner = (rng.integers(count) + stride * np.arange(batch)) % count
+        lines = starts[np.searchsorted(starts, corner) % len(starts)]
         for step in range(stride // window):
-            places = lines[:, None] + step * window + reach
-            inputs = tokens[(places - 1) % count]
-            if step == 0:
-                inputs[:, 0] = BOS
-            yield inputs, tokens[places % count], step == 0
+            yield lines + step * window, step == 0

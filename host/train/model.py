@@ -8,7 +8,6 @@ Shapes: B sequences, T tokens, H hidden, D recurrent (H times ``expand_ratio``),
 V vocabulary, L layers.
 """
 
-import dataclasses
 from typing import Any
 
 import torch
@@ -16,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from terngen.host.train.scan import scan
+from terngen.host.train.settings import ModelConfig
 
-__all__ = ["HGRNBit", "ModelConfig", "rms_norm"]
+__all__ = ["HGRNBit", "rms_norm"]
 
 #: The epsilon of the norm inside every BitLinear: the default of the public fused kernel, which never
 #: receives the one of the configuration.
@@ -25,73 +25,6 @@ INNER_EPS = 1e-6
 
 #: Smallest absolute maximum of activations, and smallest mean of weights, that a scale is made of.
 SCALE_FLOOR = 1e-5
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Sizes of a model, named as in the public ``config.json``."""
-
-    vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    hidden_ratio: int = 4
-    intermediate_size: int | None = None
-    expand_ratio: int = 1
-    num_heads: int = 1
-    use_lower_bound: bool = True
-    rms_norm_eps: float = 1e-6
-    initializer_range: float = 0.02
-    max_position_embeddings: int = 2048
-
-    def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "hidden_ratio", "expand_ratio"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
-        if self.hidden_size % 16 or self.intermediate % 16:
-            raise ValueError(f"Hidden and intermediate size must be multiples of 16, not "
-                             f"{self.hidden_size} and {self.intermediate}")
-        if self.use_lower_bound and self.expand_ratio != 1:
-            raise ValueError(f"Lower bounds need expand_ratio=1, not {self.expand_ratio}: "
-                             f"the public format stores one bound per hidden value")
-
-    @property
-    def recurrent(self) -> int:
-        """Values of recurrent state in a layer."""
-        return self.hidden_size * self.expand_ratio
-
-    @property
-    def intermediate(self) -> int:
-        """Width of the channel mixer; where not given, the rule of the public code."""
-        if self.intermediate_size is not None:
-            return self.intermediate_size
-        return 256 * -(-int(self.hidden_size * self.hidden_ratio * 2 / 3) // 256)
-
-    @property
-    def ternary_weights(self) -> int:
-        """Ternary weights of the whole model, head included."""
-        block = 4 * self.hidden_size * self.recurrent + 3 * self.hidden_size * self.intermediate
-        return self.num_hidden_layers * block + self.vocab_size * self.hidden_size
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "ModelConfig":
-        """Read the keys of a public ``config.json`` that decide the arithmetic."""
-        if values.get("model_type") != "hgrn_bit":
-            raise ValueError(f"Model type must be hgrn_bit, not {values.get('model_type')!r}")
-        if values.get("use_short_conv"):
-            raise ValueError("use_short_conv must be false; the public code cannot run it either")
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: values[name] for name in names if name in values})
-
-    def to_json(self) -> dict[str, Any]:
-        """Give every key of a public ``config.json``, for weights stored in bfloat16."""
-        return {
-            "architectures": ["HGRNBitForCausalLM"], "model_type": "hgrn_bit", "dtype": "bfloat16",
-            "attn_mode": "fused_recurrent", "use_short_conv": False, "conv_size": 4,
-            "share_conv_kernel": True, "hidden_act": "swish", "use_cache": True,
-            "fuse_cross_entropy": True, "tie_word_embeddings": False,
-            "pad_token_id": None, "bos_token_id": 1, "eos_token_id": 2,
-            **dataclasses.asdict(self),
-        }
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -104,8 +37,8 @@ class _TernaryProduct(torch.autograd.Function):
 
     Forward, per token: ``(codes @ trits.T) * mean / scale`` with ``codes = round(y * scale)``,
     ``scale = 127 / max|y|``, ``trits = clamp(round(W / mean|W|), -1, 1)``, both rounding half to even.
-    Both factors are small integers, so the product is exact in float32, in TF32 and in any order of
-    summation. Backward treats the two roundings as the identity.
+    The sums are exact: int8 products where a GPU has them, small integers in float32 elsewhere.
+    Backward treats the two roundings as the identity; a GPU multiplies gradients in bfloat16.
     """
 
     @staticmethod
@@ -114,16 +47,25 @@ class _TernaryProduct(torch.autograd.Function):
         codes = torch.round(y * scale).clamp(-128, 127)
         mean = weight.abs().mean().clamp(min=SCALE_FLOOR)
         trits = torch.round(weight * (1 / mean)).clamp(-1, 1)
-        # Codes travel to the backward pass in a quarter of the memory.
-        ctx.save_for_backward(codes.to(torch.int8), scale, trits, mean)
-        return F.linear(codes, trits) * (mean / scale)
+        # What travels to the backward pass, in a quarter of the memory.
+        codes8, trits8 = codes.to(torch.int8), trits.to(torch.int8)
+        ctx.save_for_backward(codes8, scale, trits8, mean)
+        tokens = y.numel() // y.shape[-1]
+        # The limits of the int8 product of cuBLAS.
+        if y.is_cuda and tokens > 16 and weight.shape[0] % 8 == weight.shape[1] % 8 == 0:
+            sums = torch._int_mm(codes8.flatten(0, -2), trits8.t()).unflatten(0, y.shape[:-1])
+        else:
+            sums = F.linear(codes, trits)
+        return sums * (mean / scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        codes, scale, trits, mean = ctx.saved_tensors
-        grad = grads[0]
-        acts = (codes / scale).flatten(0, -2)
-        return (grad * mean) @ trits, grad.flatten(0, -2).t() @ acts
+        codes8, scale, trits8, mean = ctx.saved_tensors
+        dtype = torch.bfloat16 if codes8.is_cuda else scale.dtype
+        grad = grads[0].flatten(0, -2).to(dtype)
+        acts = (codes8 / scale).flatten(0, -2).to(dtype)
+        grad_y = (grad @ trits8.to(dtype)).to(scale.dtype) * mean
+        return grad_y.unflatten(0, codes8.shape[:-1]), (grad.t() @ acts).to(scale.dtype)
 
 
 class BitLinear(nn.Module):
@@ -226,8 +168,6 @@ class HGRNBit(nn.Module):
 
     def __init__(self, config: ModelConfig, *, dropout: float = 0.0):
         super().__init__()
-        if not 0 <= dropout < 1:
-            raise ValueError(f"Dropout must be at least 0 and below 1, not {dropout!r}")
         self.config = config
         self.dropout = dropout
         self.model = _Trunk(config)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["scan"]
+__all__ = ["gradients", "log_steps", "scan"]
 
 
 def log_steps(forget: Tensor, update: Tensor, state: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def log_steps(forget: Tensor, update: Tensor, state: Tensor) -> Tensor:
     return u
 
 
-# An operator of its own, because the compiler would expand the steps into each other.
+# Operators of their own, because the compiler would expand the steps into each other.
 @torch.library.custom_op("terngen::scan", mutates_args=())
 def scan(forget: Tensor, update: Tensor, state: Tensor) -> Tensor:
     """Run ``h[t] = forget[t] * h[t - 1] + update[t]`` over axis 1.
@@ -50,9 +50,41 @@ def scan(forget: Tensor, update: Tensor, state: Tensor) -> Tensor:
     return log_steps(forget, update, state)
 
 
+@torch.library.custom_op("terngen::scan_gradients", mutates_args=())
+def gradients(grad: Tensor, forget: Tensor, state: Tensor,
+              states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of :func:`scan` in `forget`, `update` and `state`.
+
+    Parameters
+    ----------
+    grad, forget, states : (B, T, D)
+        `states` is what :func:`scan` gave, `grad` the gradient in it.
+    state : (B, D)
+    """
+    if grad.is_cuda and grad.dtype == torch.float32:
+        from terngen.host.train.scan_cuda import launch_backward
+        return launch_backward(grad.contiguous(), forget.contiguous(), state.contiguous(),
+                               states.contiguous())
+    # d[t] = grad[t] + forget[t + 1] * d[t + 1]: the same recurrence, run from the end.
+    later = torch.cat([forget[:, 1:], torch.zeros_like(forget[:, :1])], dim=1)
+    d = log_steps(later.flip(1), grad.flip(1), torch.zeros_like(state)).flip(1)
+    before = torch.cat([state[:, None], states[:, :-1]], dim=1)
+    return d * before, d, forget[:, 0] * d[:, 0]
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
 @scan.register_fake
 def _(forget: Tensor, update: Tensor, state: Tensor) -> Tensor:
-    return torch.empty_like(update, memory_format=torch.contiguous_format)
+    return _like(update)
+
+
+@gradients.register_fake
+def _(grad: Tensor, forget: Tensor, state: Tensor,
+      states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _like(forget), _like(forget), _like(state)
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -61,12 +93,7 @@ def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    forget, state, states = ctx.saved_tensors
-    # d[t] = grad[t] + forget[t + 1] * d[t + 1]: the same recurrence, run from the end.
-    later = torch.cat([forget[:, 1:], torch.zeros_like(forget[:, :1])], dim=1)
-    d = scan(later.flip(1), grad.flip(1), torch.zeros_like(state)).flip(1)
-    before = torch.cat([state[:, None], states[:, :-1]], dim=1)
-    return d * before, d, forget[:, 0] * d[:, 0]
+    return gradients(grad, *ctx.saved_tensors)
 
 
 scan.register_autograd(_backward, setup_context=_keep)
