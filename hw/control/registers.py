@@ -8,6 +8,8 @@ from terngen.hw.bus import BusSignature
 from terngen.hw.contract import regs
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Access, Reg, Status
+from terngen.hw.stream import delay
+from terngen.hw.units.sums import READ_LATENCY
 
 __all__ = ["Registers"]
 
@@ -18,8 +20,10 @@ _SET = ("MASK", "RESET", "EMBED_START", "EMBED_BEATS", "PLAY_START", "PLAY_COUNT
 class Registers(wiring.Component):
     """Answers the accesses of a host.
 
-    Writes to the tape memory are handed on. A read takes four cycles, and no other access is taken
-    meanwhile; reading ``WAIT`` takes until the machine is idle.
+    One access after the other: the next one is taken ``WRITE_CYCLES`` after a write, and when the answer
+    to a read has been taken, which comes ``READ_CYCLES`` after it. Writes to the tape memory are handed
+    on, and last until they have been taken; reading ``WAIT`` lasts until the machine is idle. Registers
+    that do not exist are zero.
 
     Parameters
     ----------
@@ -43,11 +47,13 @@ class Registers(wiring.Component):
     top_slot, top_place, top_row, top_sum, scales
         Results, see :class:`~terngen.hw.units.vector.Vector`.
     sums_slot, sums_group, sums
-        Read port of the sums, ``SUMS_LATENCY`` cycles.
+        Read port of the sums, with ``READ_LATENCY`` of :mod:`terngen.hw.units.sums`.
     """
 
-    #: Cycles that a read waits for its data, whichever they are.
-    READ_CYCLES = 4
+    #: Cycles from a read to its answer: the address is registered, and so is what is found.
+    READ_CYCLES = 2 + READ_LATENCY
+    #: Cycles from a write to the next access.
+    WRITE_CYCLES = 2
 
     def __init__(self, config: Config):
         self._config = config
@@ -148,14 +154,14 @@ class Registers(wiring.Component):
                     with m.Case(number):
                         m.d.comb += answer.eq(value)
 
-        wait = Signal(range(self.READ_CYCLES))
+        wait = Signal(range(READ_LATENCY + 1))
         with m.If(self.go):
             m.d.sync += self.go.eq(0)
         with m.FSM():
             with m.State("Access"):
                 m.d.comb += self.bus.accesses.ready.eq(1)
                 m.d.sync += access.eq(self.bus.accesses.payload)
-                m.d.sync += wait.eq(self.READ_CYCLES - 1)
+                m.d.sync += wait.eq(READ_LATENCY)
                 with m.If(self.bus.accesses.valid):
                     with m.If(self.bus.accesses.payload.write):
                         m.next = "Write"
@@ -193,10 +199,6 @@ class Registers(wiring.Component):
         m.d.comb += self.tape.payload.eq(access)
 
         # A state is taken as zero for one step only.
-        finished = Signal()
-        busy_before = Signal()
-        m.d.sync += busy_before.eq(self.busy)
-        m.d.comb += finished.eq(busy_before & ~self.busy)
-        with m.If(finished):
+        with m.If(delay(m, self.busy, reset=True, name="was_busy") & ~self.busy):
             m.d.sync += self.reset.eq(0)
         return m
