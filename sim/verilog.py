@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from amaranth._toolchain.yosys import find_yosys
+from amaranth.back import rtlil
 from amaranth.back import verilog as back
 
 from terngen.host.files import cache_dir
@@ -64,6 +66,16 @@ def verilog(component: Any, name: str = "top", *, ports=None, platform=None) -> 
         Name of the top module.
     """
     return back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=True)
+
+
+def dataflow(component: Any) -> str:
+    """The same as :func:`verilog` without combinational `always` blocks, for an event-driven simulator.
+
+    Such blocks, which begin with a default, show it to each other before they are through. Icarus never
+    ends if each runs again because of the other's, although the design has no combinational loop.
+    """
+    script = f"read_rtlil <<rtlil\n{rtlil.convert(component)}\nrtlil\nproc\nmemory_collect\nwrite_verilog -noattr\n"
+    return find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], script, ignore_warnings=True)
 
 
 def verilator_root() -> Path:
@@ -118,7 +130,8 @@ def run_bench(component: Any, bench: str, *, env: Mapping[str, Any] | None = Non
     waves = waves if waves is not None else os.environ.get("TERNGEN_WAVES")
     if seed is None:
         seed = int(os.environ.get("SEED") or random.SystemRandom().getrandbits(31))
-    built = _built(verilog(component), simulator, traced=waves is not None)
+    text  = dataflow(component) if simulator == "icarus" else verilog(component)
+    built = _built(text, simulator, traced=waves is not None)
 
     with tempfile.TemporaryDirectory(prefix="terngen-") as scratch:
         log, results = Path(scratch, "log"), Path(scratch, "results.xml")
@@ -186,10 +199,6 @@ def _built(text: str, simulator: str, *, traced: bool) -> Path:
 
 def _build(folder: Path, text: str, simulator: str, traced: bool):
     source = folder / f"{TOP}.v"
-    if simulator == "icarus":
-        # Icarus starts to wait at `always @*` when the registers have their first values already, and
-        # what depends on nothing else stays unknown until one changes.
-        text = text.replace("always @*", "always_comb")
     source.write_text(text)
     build = _build_icarus if simulator == "icarus" else _build_verilator
     build(folder, source, traced)
