@@ -1,0 +1,214 @@
+"""Whole models on the generated gateware: every value inside equals the golden machine's.
+
+The machines are compiled once; the host drives them through the frames of the link, which stalls, as
+do the memory's streams.
+"""
+
+import numpy as np
+import pytest
+
+from terngen.host.compile import compile_tape, default_config
+from terngen.host.convert.checkpoint import Checkpoint
+from terngen.host.device import Device
+from terngen.hw.contract.config import Sites
+from terngen.hw.contract.formats import FloatFormat, Multiplier
+from terngen.hw.contract.tape import Tape
+from terngen.sim.bench import Bench, greedy
+from terngen.sim.memory import MemoryModel
+
+#: Every stream stalls, at random.
+STALLS = {"memory": MemoryModel(latency=17, refresh_period=701, refresh_pause=43, stall=0.15),
+          "link_stall": 0.1}
+
+
+@pytest.fixture(scope="module")
+def make_tape(root, tmp_path_factory):
+    """Makes the tape of a checkpoint for a machine, once."""
+    made = {}
+
+    def make(name, preset="small", **changes):
+        key = repr((name, preset, changes))
+        if key not in made:
+            source = Checkpoint.open(root / name)
+            path   = tmp_path_factory.mktemp("tapes") / "model.tape"
+            compile_tape(source, default_config(source.geometry, preset, **changes), path)
+            made[key] = Tape.open(path)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def bench():
+    """Makes machines that are checked, and lets go of them."""
+    made = []
+
+    def make(tape, **options):
+        made.append(Bench(tape, **options))
+        made[-1].device.load()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.device.close()
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_gate(make_tape, bench, slots):
+    """The model that we ship, 64 tokens back to back without a reset, everything stalling."""
+    machine = bench(make_tape("models/fairy-1m", slots=slots), direct=True, seed=slots, **STALLS)
+    steps   = greedy(machine.device, 64, seed=1)
+    outcome = machine.gate()
+    assert outcome["gate"] == "pass"
+    assert outcome["mismatches"] == 0
+    assert outcome["values_compared"] >= 1_000_000
+    assert machine.checked.steps == len(steps) == 64
+    # The stalls were there.
+    figures = machine.figures(steps)
+    assert figures["stall_tape_per_token"] > 1000
+
+
+def test_slots_by_turns(make_tape, bench):
+    """Slots that pause, begin anew and take part in any combination; heads left out at times."""
+    machine = bench(make_tape("tests/data/reference/tiny", slots=3), seed=5, **STALLS)
+    rng     = np.random.default_rng(3)
+    known   = set()
+    for step in range(40):
+        slots  = [slot for slot in range(3) if rng.random() < 0.6] or [1]
+        reset  = [slot for slot in slots if slot not in known or rng.random() < 0.1]
+        known |= set(slots)
+        machine.device.step({slot: int(rng.integers(128)) for slot in slots}, reset=reset,
+                            head=bool(rng.random() < 0.7))
+        if step % 10 == 9:
+            machine.device.logits({1: 5}, reset=[1])
+    assert machine.gate()["mismatches"] == 0
+
+
+def sequence(device, tokens):
+    """All that the host sees of a sequence: candidates, sums and scales."""
+    seen = []
+    for place, token in enumerate(tokens):
+        device.step({0: token}, reset=[0] if place == 0 else [])
+        result = device.results(0)
+        seen.append((result.tokens.tolist(), result.sums.tolist(), result.scale))
+    return seen
+
+
+@pytest.fixture(scope="module")
+def tape(make_tape):
+    return make_tape("tests/data/reference/tiny", slots=3)
+
+
+@pytest.fixture(scope="module")
+def answers(tape):
+    """What the golden machine gives for :data:`TOKENS`."""
+    with Device.open("golden", tape) as device:
+        device.load()
+        return sequence(device, TOKENS)
+
+
+TOKENS = [3, 14, 15, 92, 65, 35, 89, 79]
+
+
+@pytest.fixture
+def device(tape):
+    with Device.open("sim", tape, seed=9, **STALLS) as device:
+        device.load()
+        # Not past the link.
+        assert device.transport.model.counters.octets_in > len(tape.image)
+        yield device
+
+
+def test_reset_or_not(device, answers):
+    """Tokens without a reset between them, and the same with one, give the same."""
+    assert sequence(device, TOKENS) == answers
+    assert sequence(device, TOKENS) == answers
+    device.transport.reset()
+    device.load()                                       # sets registers that a reset has cleared
+    assert sequence(device, TOKENS) == answers
+
+
+class Cut(Exception):
+    """The machine was interrupted."""
+
+
+class CutModel:
+    """A machine whose clock stops when some cycles have passed."""
+
+    def __init__(self, model, cycles):
+        self._model = model
+        self._end   = model.counters.cycles + cycles
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def run(self, octets=b"", *, want=0, max_cycles):
+        left = self._end - self._model.counters.cycles
+        if left <= 0:
+            raise Cut
+        return self._model.run(octets, want=want, max_cycles=min(left, max_cycles))
+
+
+@pytest.mark.parametrize("again", ["reset", "session"])
+def test_interrupted(device, answers, again):
+    """Wherever it is cut off, by its reset or by a new session of the host, the machine recovers."""
+    transport = device.transport
+    rng       = np.random.default_rng(11)
+    for cycles in np.concatenate([rng.integers(1, 1500, 12), rng.integers(1500, 60_000, 6)]):
+        transport.pipe.model = CutModel(transport.model, int(cycles))
+        with pytest.raises(Cut):
+            while True:
+                device.step({0: 7, 2: 8}, reset=[2])
+                device.results(2)
+        transport.pipe.model = transport.model
+        if again == "reset":
+            transport.reset()
+        else:
+            transport._connect()                        # says HELLO on the same link
+        device = Device(transport, device.tape)
+        device.load(start=len(device.tape.image))       # the memory has kept the tape
+        assert sequence(device, TOKENS[:3]) == answers[:3]
+
+
+def test_interrupted_load(tape, device, answers):
+    """A load that was cut off and goes on leaves the whole tape."""
+    transport = device.transport
+    rng       = np.random.default_rng(12)
+    for cycles in rng.integers(1000, 40_000, 5):
+        told = [0]
+        transport.model.memory_write(0, bytes(len(tape.image)))     # nothing is left of the first load
+        transport.pipe.model = CutModel(transport.model, int(cycles))
+        with pytest.raises(Cut):
+            device.load(lambda done, total: told.append(done))
+        transport.pipe.model = transport.model
+        transport._connect()
+        device = Device(transport, tape)
+        device.load(start=told[-1])
+        assert sequence(device, TOKENS[:2]) == answers[:2]
+
+
+def test_on_chip(make_tape, bench):
+    """A tape in block RAM, loaded through the link."""
+    tape    = make_tape("tests/data/reference/tiny", slots=1)
+    machine = bench(tape, onchip=len(tape.image) // tape.config.beat_bytes, link_stall=0.1)
+    greedy(machine.device, 6, seed=2)
+    assert machine.gate()["mismatches"] == 0
+
+
+VARIANTS = {
+    "tiny":    ("tiny", {}),
+    "wide":    ("wide", {"slots": 2}),
+    "lmul":    ("small", {"sites": Sites.all(Multiplier("lmul-unbiased"))}),
+    "bfloat":  ("small", {"path": FloatFormat(8, 7), "slots": 2}),
+    "narrow":  ("small", {"beat_bits": 16, "lanes": 1}),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants(make_tape, bench, variant):
+    """Other widths, formats and multipliers."""
+    preset, changes = VARIANTS[variant]
+    machine = bench(make_tape("tests/data/reference/tiny", preset, **changes), direct=True, **STALLS)
+    greedy(machine.device, 20, seed=3)
+    assert machine.gate()["mismatches"] == 0
