@@ -1,0 +1,48 @@
+"""Every component of the gateware has a bench."""
+
+import ast
+import importlib
+import inspect
+
+from amaranth.lib import wiring
+
+#: Components without a bench of their own, and the component inside of which they are tried.
+INSIDE = {
+    "ExactMultiply": "Multiply",
+    "LMul":          "Multiply",
+    "InverseRoot":   "SquareSum",
+    "Queue":         "TapeReader",
+    "StreamMemory":  "OnChipTape",
+}
+#: Whole machines, which `tests/sim/test_machine.py` and `tests/sim/test_gate.py` drive as a host does.
+MACHINES = {"Machine", "OnChipMachine"}
+
+
+def components(root) -> dict[str, type]:
+    found = {}
+    for path in sorted((root / "hw").rglob("*.py")):
+        name   = ".".join(["terngen", *path.relative_to(root).with_suffix("").parts]).removesuffix(".__init__")
+        module = importlib.import_module(name)
+        found |= {each.__name__: each for each in vars(module).values()
+                  if inspect.isclass(each) and issubclass(each, wiring.Component) and each.__module__ == name}
+    return found
+
+
+def benched(root) -> set[str]:
+    """Names that the tests beside this one use, other than to import them."""
+    trees = [ast.parse(path.read_text()) for path in (root / "tests/sim/benches").glob("test_bench_*.py")]
+    return {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def test_every_component_has_a_bench(root):
+    missing = set(components(root)) - benched(root) - set(INSIDE) - MACHINES
+    assert not missing, f"No bench elaborates {', '.join(sorted(missing))}"
+
+
+def test_exceptions_are_true(root):
+    found, used = components(root), benched(root)
+    for part, whole in INSIDE.items():
+        assert part not in used, f"{part} has a bench"
+        assert whole in used, f"{whole} has no bench, so {part} has none"
+        assert f"{part}(" in inspect.getsource(found[whole]), f"{whole} has no {part}"
+    assert MACHINES <= set(found)
