@@ -35,8 +35,8 @@ __all__ = ["Progress", "check_fit", "compile_tape", "default_config"]
 
 #: Epsilon of the norm inside every projection, whatever the configuration says.
 PROJECTION_EPS = 1e-6
-#: Rows of the embedding that are converted at once.
-_CHUNK = 4096
+#: Values of the embedding that are converted at once: few enough for the cache.
+_CHUNK_VALUES = 1 << 18
 
 #: Called with what is being converted, and how many weights are done of how many.
 Progress = Callable[[str, int, int], None]
@@ -171,8 +171,9 @@ class _Compiler:
         """All rows; returns the beats of one."""
         config, geometry = self._image.config, self._geometry
         words = tape.embedding_words(config, geometry.hidden_size)
-        for start in range(0, geometry.vocab_size, _CHUNK):
-            stop = min(start + _CHUNK, geometry.vocab_size)
+        step = max(1, _CHUNK_VALUES // geometry.hidden_size)
+        for start in range(0, geometry.vocab_size, step):
+            stop = min(start + step, geometry.vocab_size)
             rows = self._checkpoint.rows("model.embeddings.weight", start, stop)
             padded = np.zeros((stop - start, words), "<u2")
             padded[:, :geometry.hidden_size] = formats.from_float(config.path.parameter, rows)

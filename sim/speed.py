@@ -1,0 +1,162 @@
+"""How fast a model of a published size is converted and played by the golden machine, and in how much memory.
+
+``python -m terngen.sim.speed --geometry 370m`` makes a checkpoint of random numbers, converts it and
+plays a few tokens.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from terngen.host.commands.console import emit, note
+from terngen.host.convert.geometry import Geometry
+from terngen.hw.contract.tape import Mark, Tape
+from terngen.sim.golden.machine import GoldenMachine
+
+__all__ = ["GEOMETRIES", "convert", "peak_bytes", "write_checkpoint"]
+
+#: Published sizes of the MatMul-free LM; what is not named is as the public configuration has it.
+GEOMETRIES = {
+    "370m": {"hidden_size": 1024, "num_hidden_layers": 24},
+    "1.3b": {"hidden_size": 2048, "num_hidden_layers": 24},
+    "2.7b": {"hidden_size": 2560, "num_hidden_layers": 32},
+}
+#: Tensors in one file of a checkpoint.
+_SHARD = 100
+#: Values made at a time.
+_CHUNK = 1 << 22
+
+
+def write_checkpoint(folder: Path, config: dict[str, Any], *, seed: int = 0) -> Geometry:
+    """A checkpoint of random numbers: bfloat16, in several files with their index."""
+    config   = {"model_type": "hgrn_bit", **config}
+    geometry = Geometry.from_config(config)
+    rng      = np.random.default_rng(seed)
+    names    = list(geometry.tensors)
+    files: dict[str, str] = {}
+    for start in range(0, len(names), _SHARD):
+        shapes = {name: geometry.tensors[name] for name in names[start:start + _SHARD]}
+        file   = f"model-{start // _SHARD}.safetensors"
+        files |= dict.fromkeys(shapes, file)
+        header, place = {}, 0
+        for name, shape in shapes.items():
+            size = 2 * int(np.prod(shape))
+            header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [place, place + size]}
+            place += size
+        octets = json.dumps(header).encode()
+        with open(folder / file, "wb") as output:
+            output.write(len(octets).to_bytes(8, "little") + octets)
+            for shape in shapes.values():
+                for part in _random(rng, shape):
+                    output.write((part.view(np.uint32) >> 16).astype("<u2").tobytes())
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    (folder / "config.json").write_text(json.dumps(config))
+    return geometry
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Float32 of a tensor in pieces: norm weights about one, matrices about zero."""
+    count = int(np.prod(shape))
+    for start in range(0, count, _CHUNK):
+        part = rng.standard_normal(min(_CHUNK, count - start), np.float32)
+        yield np.exp(part / 4) if len(shape) == 1 else part
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    try:
+        # Where it can be had: what `getrusage` says includes the process that started this one.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+#: What a process does that converts: the command, then a line about it.
+_CONVERT = """
+import contextlib, io, json, sys, time
+from terngen.host.cli import cli
+from terngen.sim.speed import peak_bytes
+begin = time.monotonic()
+with contextlib.redirect_stdout(io.StringIO()):
+    cli.main(["convert", *sys.argv[1:], "--calibration-tokens", "0", "--json"], standalone_mode=False)
+print(json.dumps([time.monotonic() - begin, peak_bytes()]))
+"""
+
+
+def convert(checkpoint: Path, tape: Path, config: str = "small") -> tuple[float, int]:
+    """Convert in a process of its own: seconds, and its largest resident memory in bytes."""
+    run = subprocess.run([sys.executable, "-c", _CONVERT, str(checkpoint), "-o", str(tape), "--config", config],
+                         stdout=subprocess.PIPE, text=True)
+    if run.returncode:
+        raise click.ClickException("Conversion failed")
+    seconds, peak = json.loads(run.stdout)
+    return seconds, peak
+
+
+def _play(tape: Tape, tokens: int) -> list[float]:
+    """Seconds of each token."""
+    machine = GoldenMachine(tape.config, tape.image, slots=1)
+    model, layers, head = tape.model, tape.marks["layers"], tape.marks["head"]
+    seconds = []
+    for token in range(tokens):
+        begin = time.monotonic()
+        machine.embed({0: token}, model["embedding_start"], model["embedding_beats"], model["hidden_size"])
+        machine.play(Mark(layers.start, layers.count + head.count), vocab=model["vocab_size"])
+        seconds.append(time.monotonic() - begin)
+    return seconds
+
+
+@click.command()
+@click.option("--geometry", type=click.Choice(list(GEOMETRIES)), default="370m", show_default=True,
+              help="Published size.")
+@click.option("--layers", type=click.IntRange(min=1), help="Fewer layers than published.")
+@click.option("--config", default="small", show_default=True, help="Machine.")
+@click.option("--tokens", type=click.IntRange(min=2), default=8, show_default=True, help="Tokens to be played.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def main(geometry: str, layers: int | None, config: str, tokens: int, as_json: bool) -> None:
+    """Convert and play a model of a published size with random weights."""
+    sizes = GEOMETRIES[geometry] | ({} if layers is None else {"num_hidden_layers": layers})
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        note("Making a checkpoint ...")
+        model = write_checkpoint(place, sizes)
+        note("Converting it ...")
+        convert_seconds, convert_peak = convert(place, place / "model.tape", config)
+        note("Playing it ...")
+        tape    = Tape.open(place / "model.tape")
+        seconds = _play(tape, tokens)
+        peak    = peak_bytes()
+    played  = (tape.marks["layers"].count + tape.marks["head"].count) * tape.config.beat_bytes
+    report  = {
+        "ternary_weights":     model.ternary_weights,
+        "tape_bytes":          len(tape.image),
+        "bits_per_weight":     8 * played / model.ternary_weights,
+        "convert_seconds":     convert_seconds,
+        "convert_peak_bytes":  convert_peak,
+        "first_token_seconds": seconds[0],
+        "tokens_per_second":   (tokens - 1) / sum(seconds[1:]),
+        "play_peak_bytes":     peak,
+    }
+    emit(as_json, report, [
+        f"{model.ternary_weights} ternary weights at {report['bits_per_weight']:.4f} bits, tape of "
+        f"{report['tape_bytes']} octets",
+        f"converted in {convert_seconds:.1f} s and {convert_peak / 1e6:.0f} MB",
+        f"first token in {seconds[0]:.1f} s, then {report['tokens_per_second']:.2f} tokens per second, in "
+        f"{peak / 1e6:.0f} MB"])
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m terngen.sim.speed")
