@@ -27,6 +27,7 @@ COMMANDS = {
     "doctor":     "terngen.host.commands.doctor:doctor",
     "generate":   "terngen.host.commands.generate:generate",
     "logits":     "terngen.host.commands.logits:logits",
+    "normalise":  "terngen.host.commands.normalise:normalise",
     "perplexity": "terngen.host.commands.perplexity:perplexity",
     "run":        "terngen.host.commands.run:run",
     "train":      "terngen.host.train.command:train",

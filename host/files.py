@@ -17,20 +17,20 @@ def cache_dir() -> Path:
     return Path(os.environ.get("TERNGEN_CACHE_DIR") or Path.home() / ".cache" / "terngen")
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """A text file in UTF-8, octet by octet as it is.
+def read_text(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> str:
+    """A text file, octet by octet as it is.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is not UTF-8.
+        If it cannot be read, or is not in this encoding.
     """
     try:
-        return Path(path).read_bytes().decode("utf-8")
+        return Path(path).read_bytes().decode(encoding)
     except OSError as error:
         raise InputError(f"Text {path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"Text {path} must be UTF-8, but at octet {error.start} it is not: "
+        raise InputError(f"Text {path} must be {encoding.upper()}, but at octet {error.start} it is not: "
                          f"{error.reason}") from error
 
 
