@@ -35,13 +35,17 @@ PATH = click.Path(path_type=Path)
 @click.option("--compile/--no-compile", "fused", default=None, help="[default: on a cuda device]")
 @click.option("--every", type=click.IntRange(min=1), default=1000, show_default=True,
               help="Steps between lines of progress.")
+@click.option("--state", type=PATH,
+              help="Keep the run in this file at every line of progress, and go on from it if it exists; "
+                   "it is removed at the end.")
 @click.option("-o", "--output", type=PATH, required=True,
               help="Folder of the checkpoint; must not exist yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print the final report as JSON on stdout.")
 def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, intermediate: int | None,
           vocab: int, tokenizer_file: Path | None, teacher_folder: Path | None, teacher_weight: float,
           steps: int, batch: int, window: int, rate: float, weight_decay: float, dropout: float,
-          seed: int, device: str, fused: bool | None, every: int, output: Path, as_json: bool) -> None:
+          seed: int, device: str, fused: bool | None, every: int, state: Path | None, output: Path,
+          as_json: bool) -> None:
     """Train a MatMul-free language model and save it in the public checkpoint format.
 
     The same seed gives the same model on the same CPU; a GPU adds in an order of its own.
@@ -96,10 +100,13 @@ def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, interm
         model, tokenizer, report = recipe.train(
             whole, measured, config, schedule, tokenizer=tokenizer, device=device, every=every,
             teacher=recipe.load(teacher) if teacher is not None else None,
-            fused=device.startswith("cuda") if fused is None else fused, say=note)
+            fused=device.startswith("cuda") if fused is None else fused,
+            state=state, say=note)
         complete = folder / "complete"
         complete.mkdir()
         recipe.save(complete, model, tokenizer, report)
         complete.rename(output)
+    if state is not None:
+        state.unlink(missing_ok=True)
     emit(as_json, report,
          [f"{report['bits_per_byte']:.4f} bits per byte on {valid.name}; wrote {output}"])

@@ -1,6 +1,8 @@
 """The recipe: from text to a checkpoint in the public format."""
 
+import copy
 import dataclasses
+import hashlib
 import json
 import math
 import time
@@ -8,19 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import InputError
+from terngen.host.files import replacing
 from terngen.host.train import data
 from terngen.host.train.model import HGRNBit
 from terngen.host.train.settings import ModelConfig, Recipe
+from terngen.host.train.stepper import Stepper
 
 __all__ = ["bits_per_byte", "load", "save", "train"]
 
@@ -71,7 +74,8 @@ def bits_per_byte(model: HGRNBit, tokens: Tensor, octets: int) -> float:
         Bytes of the text in UTF-8.
     """
     device = model.lm_head.weight.device
-    judge = HGRNBit(model.config).to(device).eval()
+    # Not a new model, whose first values would come from the random numbers of the training.
+    judge = copy.deepcopy(model).eval()
     judge.load_state_dict(shipped(model))
     tokens = tokens.to(device)
     inputs = torch.cat([tokens.new_tensor([data.BOS]), tokens[:-1]])
@@ -102,122 +106,38 @@ def lessons(teacher: HGRNBit, tokens: Tensor) -> Tensor:
     return rows
 
 
-class _Stepper:
-    """Trains a model step by step; on a GPU a whole step is recorded once, and then replayed.
+@dataclasses.dataclass
+class _Point:
+    """Where a run is."""
 
-    A step of a small model is about a thousand short kernels, and starting them one by one takes
-    longer than running them.
+    #: What is trained, on what and how, as text: a run goes on as the same run only.
+    run:     str
+    #: Steps that are done, the seconds that they took, and the loss of the first one.
+    step:    int = 0
+    seconds: float = 0.0
+    first:   float = math.nan
 
-    Parameters
-    ----------
-    tokens : (N,) int64
-        The whole text, on the device of the model.
-    probabilities : (N, V) float16, optional
-        What a teacher foretells at each of these places.
-    fused : :class:`bool`
-        Compile the loss and its gradient.
-    """
+    def write(self, path: Path, stepper: Stepper) -> None:
+        with replacing(path) as file:
+            file.write(to_safetensors(stepper.kept(), {"point": json.dumps(dataclasses.asdict(self))}))
 
-    #: Steps that run before the recording, so that everything is compiled and allocated by then.
-    WARM_STEPS = 3
-
-    def __init__(self, model: HGRNBit, recipe: Recipe, tokens: Tensor, probabilities: Tensor | None,
-                 *, fused: bool):
-        self._model         = model
-        self._recipe        = recipe
-        self._tokens        = tokens
-        self._probabilities = probabilities
-
-        device = tokens.device
-        # What a step reads and writes stays at its place, because a recording knows places only.
-        self._corners = torch.zeros(recipe.batch, dtype=torch.int64, device=device)
-        self._reach   = torch.arange(recipe.window, device=device)
-        self._fresh   = torch.zeros((), dtype=torch.bool, device=device)
-        self._state   = model.zero_state(recipe.batch)
-        self._rate    = torch.zeros((), device=device)
-        self._keep    = torch.ones((), device=device)
-        self._losses  = torch.zeros((), dtype=torch.float64, device=device)
-        self._count   = 0
-
-        on_gpu = device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if on_gpu else None
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._compare = torch.compile(self._losses_of) if fused else self._losses_of
-
-        # Decay is done in the step itself, since it changes while a recording cannot.
-        self._optimizer = torch.optim.AdamW(model.parameters(), lr=self._rate, betas=(0.9, 0.95),
-                                            weight_decay=0.0, fused=True, capturable=on_gpu)
-        self._matrices = [parameter for name, parameter in model.named_parameters()
-                          if parameter.ndim == 2 and "bounds" not in name]
-
-    def _losses_of(self, inputs: Tensor, targets: Tensor, state: Tensor,
-                   probabilities: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss to lower, loss against the text alone, state after the window."""
-        logits, state = self._model(inputs, state)
-        logits  = logits.flatten(0, 1)
-        text    = F.cross_entropy(logits, targets.flatten())
-        if probabilities is None:
-            return text, text.detach(), state.detach()
-        share   = self._recipe.teacher_weight
-        teacher = -(probabilities.float() * logits.log_softmax(-1)).sum(-1).mean()
-        return share * teacher + (1 - share) * text, text.detach(), state.detach()
-
-    def _step(self) -> None:
-        places  = (self._corners[:, None] + self._reach) % len(self._tokens)
-        inputs  = self._tokens[places - 1]      # the token before the first is the last
-        begins  = self._fresh & (self._reach == 0)
-        inputs  = torch.where(begins, data.BOS, inputs)
-        state   = torch.where(self._fresh, 0.0, self._state)
-        rows    = self._probabilities[places.flatten()] if self._probabilities is not None else None
-
-        self._optimizer.zero_grad(set_to_none=True)
-        loss, text, after = self._compare(inputs, self._tokens[places], state, rows)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        with torch.no_grad():
-            torch._foreach_mul_(self._matrices, self._keep)
-        self._optimizer.step()
-        self._state.copy_(after)
-        self._losses += text
-
-    def __call__(self, step: int, corners: NDArray[np.int64], fresh: bool) -> None:
-        """Learn from one batch of :func:`~terngen.host.train.data.corners`."""
-        rate = self._recipe.rate_at(step)
-        if self._stream is None:
-            self._corners.copy_(torch.from_numpy(corners))
-        else:
-            # From pinned memory, so that the next step is prepared while this one runs.
-            self._corners.copy_(torch.from_numpy(corners).pin_memory(), non_blocking=True)
-        self._fresh.fill_(fresh)
-        self._rate.fill_(rate)
-        self._keep.fill_(1 - rate * self._recipe.weight_decay_at(step))
-        self._count += 1
-        if self._stream is None:
-            self._step()
-        elif step < self.WARM_STEPS:
-            # Not on the default stream, as recording demands.
-            self._stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self._stream):
-                self._step()
-            torch.cuda.current_stream().wait_stream(self._stream)
-        else:
-            if self._graph is None:
-                self._graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self._graph):
-                    self._step()
-            self._graph.replay()
-
-    def mean_loss(self) -> float:
-        """Mean loss against the text of the steps since the last call, nats per token."""
-        mean = self._losses.item() / self._count
-        self._losses.zero_()
-        self._count = 0
-        return mean
+    def read(self, path: Path, stepper: Stepper) -> None:
+        try:
+            with safe_open(path, "pt") as file:
+                point   = _Point(**json.loads(file.metadata()["point"]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+            raise InputError(f"State {path} cannot be read: {error}") from error
+        if point.run != self.run:
+            raise InputError(f"State {path} must be of the same text, sizes and recipe, but is of another "
+                             f"run; remove it or name another file")
+        stepper.restore(tensors)
+        self.step, self.seconds, self.first = point.step, point.seconds, point.first
 
 
 def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
           tokenizer: Tokenizer | None = None, teacher: HGRNBit | None = None, device: str = "cpu",
-          fused: bool = False, every: int = 1000,
+          fused: bool = False, every: int = 1000, state: Path | None = None,
           say: Callable[[str], None] = print) -> tuple[HGRNBit, Tokenizer, dict[str, Any]]:
     """Train a model.
 
@@ -234,6 +154,8 @@ def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
         Compile the training step with ``torch.compile``.
     every : :class:`int`
         Steps between lines of progress, which go to `say`.
+    state : :class:`~pathlib.Path`, optional
+        File in which the run is kept at every line of progress. If it exists, the run goes on from it.
 
     Returns
     -------
@@ -263,30 +185,40 @@ def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
         # What is left in float32 is either exact in TF32 (products of small integers) or a gradient.
         torch.set_float32_matmul_precision("high")
     model   = HGRNBit(config, dropout=recipe.dropout).to(device)
-    stepper = _Stepper(model, recipe, tokens, lessons(teacher.to(device), tokens) if teacher else None,
-                       fused=fused)
+    stepper = Stepper(model, recipe, tokens, lessons(teacher.to(device), tokens) if teacher else None,
+                      fused=fused)
+    point   = _Point(json.dumps([
+        dataclasses.asdict(config), dataclasses.asdict(recipe), torch.device(device).type,
+        hashlib.sha256(places.tobytes()).hexdigest(), teacher is not None]))
+    if state is not None and state.exists():
+        point.read(state, stepper)
+        say(f"Going on from {state} after {point.step} steps")
     batches = data.corners(len(tokens), starts, batch=recipe.batch, window=recipe.window,
                            seed=recipe.seed)
-    first = cost = bits = math.nan
-    began = time.monotonic()
-    for step in range(recipe.steps):
+    for _ in range(point.step):
+        next(batches)
+    cost = bits = math.nan
+    per_byte = len(tokens) / math.log(2) / len(text)
+    began = time.monotonic() - point.seconds
+    for step in range(point.step, recipe.steps):
         stepper(step, *next(batches))
-        last = step + 1 == recipe.steps
-        if step and not last and (step + 1) % every:
-            continue
-        bits = stepper.mean_loss() * len(tokens) / math.log(2) / len(text)
+        point.step    = step + 1
+        point.seconds = time.monotonic() - began
         if step == 0:
-            first = bits
-            if not last:
-                continue
+            point.first = stepper.mean_loss() * per_byte
+        if point.step % every and point.step < recipe.steps:
+            continue
+        bits = stepper.mean_loss() * per_byte if step else point.first
         cost = bits_per_byte(model, valid_tokens, len(valid))
-        say(f"step {step + 1}: {time.monotonic() - began:.0f} s, training {bits:.4f}, "
+        if state is not None and point.step < recipe.steps:
+            point.write(state, stepper)
+        say(f"step {point.step}: {point.seconds:.0f} s, training {bits:.4f}, "
             f"validation {cost:.4f} bits per byte")
     return model, tokenizer, {
-        "bits_per_byte": cost, "training_bits_per_byte": bits, "first_bits_per_byte": first,
+        "bits_per_byte": cost, "training_bits_per_byte": bits, "first_bits_per_byte": point.first,
         "tokens": len(tokens), "bytes": len(text),
         "valid_tokens": len(valid_tokens), "valid_bytes": len(valid),
-        "ternary_weights": config.ternary_weights, "seconds": round(time.monotonic() - began, 1),
+        "ternary_weights": config.ternary_weights, "seconds": round(point.seconds, 1),
         **dataclasses.asdict(recipe),
         "teacher_weight": recipe.teacher_weight if teacher else None,
     }
