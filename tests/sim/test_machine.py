@@ -4,6 +4,8 @@ The machines are compiled once; the host drives them through the frames of the l
 do the memory's streams.
 """
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -149,6 +151,13 @@ class CutModel:
         return self._model.run(octets, want=want, max_cycles=min(left, max_cycles))
 
 
+def busy(device):
+    """Steps without end."""
+    while True:
+        device.step({0: 7, 2: 8}, reset=[2])
+        device.results(2)
+
+
 @pytest.mark.parametrize("again", ["reset", "session"])
 def test_interrupted(device, answers, again):
     """Wherever it is cut off, by its reset or by a new session of the host, the machine recovers."""
@@ -157,9 +166,7 @@ def test_interrupted(device, answers, again):
     for cycles in np.concatenate([rng.integers(1, 1500, 12), rng.integers(1500, 60_000, 6)]):
         transport.pipe.model = CutModel(transport.model, int(cycles))
         with pytest.raises(Cut):
-            while True:
-                device.step({0: 7, 2: 8}, reset=[2])
-                device.results(2)
+            busy(device)
         transport.pipe.model = transport.model
         if again == "reset":
             transport.reset()
@@ -170,20 +177,25 @@ def test_interrupted(device, answers, again):
         assert sequence(device, TOKENS[:3]) == answers[:3]
 
 
+def remember(told, done, total):
+    """Progress of a load."""
+    told.append((done, total))
+
+
 def test_interrupted_load(tape, device, answers):
     """A load that was cut off and goes on leaves the whole tape."""
     transport = device.transport
     rng       = np.random.default_rng(12)
     for cycles in rng.integers(1000, 40_000, 5):
-        told = [0]
+        told = [(0, 0)]
         transport.model.memory_write(0, bytes(len(tape.image)))     # nothing is left of the first load
         transport.pipe.model = CutModel(transport.model, int(cycles))
         with pytest.raises(Cut):
-            device.load(lambda done, total: told.append(done))
+            device.load(functools.partial(remember, told))
         transport.pipe.model = transport.model
         transport._connect()
         device = Device(transport, tape)
-        device.load(start=told[-1])
+        device.load(start=told[-1][0])
         assert sequence(device, TOKENS[:2]) == answers[:2]
 
 

@@ -1,0 +1,16 @@
+"""The bench of the whole machine."""
+
+import pytest
+
+from terngen.host.compile import compile_tape, default_config
+from terngen.host.convert.checkpoint import Checkpoint
+from terngen.hw.top import Machine
+from terngen.sim.verilog import run_bench
+
+
+@pytest.mark.parametrize("slots, tokens", [(1, 2), (3, 1)])
+def test_machine(root, tmp_path, slots, tokens):
+    checkpoint = Checkpoint.open(root / "tests" / "data" / "reference" / "tiny")
+    config     = default_config(checkpoint.geometry, slots=slots)
+    compile_tape(checkpoint, config, tmp_path / "tiny.tape")
+    run_bench(Machine(config), "bench_top", env={"TAPE": tmp_path / "tiny.tape", "TOKENS": tokens})
