@@ -62,6 +62,7 @@ def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, interm
                              intermediate_size=intermediate)
         schedule = Recipe(steps=steps, batch=batch, window=window, rate=rate, dropout=dropout,
                           weight_decay=weight_decay, teacher_weight=teacher_weight, seed=seed)
+        data.check_vocab(vocab)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if output.exists():

@@ -18,8 +18,8 @@ from tokenizers import (
 from terngen.host.errors import InputError
 
 __all__ = [
-    "BOS", "SMALLEST_VOCAB", "SPECIALS", "check_length", "check_text", "corners", "encode",
-    "read_tokenizer", "train_tokenizer",
+    "BOS", "SMALLEST_VOCAB", "SPECIALS", "check_length", "check_text", "check_vocab", "corners",
+    "encode", "read_tokenizer", "train_tokenizer",
 ]
 
 #: Unknown, begin and end of sequence, numbered as in the published models.
@@ -77,6 +77,18 @@ def _alphabet() -> list[str]:
 SMALLEST_VOCAB = len(SPECIALS) + 128
 
 
+def check_vocab(vocab_size: int) -> None:
+    """Refuse a vocabulary that is too small for the alphabet.
+
+    Raises
+    ------
+    ValueError
+    """
+    if vocab_size < SMALLEST_VOCAB:
+        raise ValueError(f"Vocabulary must be at least {SMALLEST_VOCAB}, not {vocab_size}: "
+                         f"it has every ASCII byte and {len(SPECIALS)} special tokens")
+
+
 def train_tokenizer(text: str, vocab_size: int) -> Tokenizer:
     """Learn a byte-level BPE vocabulary from `text`, lossless on every ASCII text.
 
@@ -85,12 +97,12 @@ def train_tokenizer(text: str, vocab_size: int) -> Tokenizer:
 
     Raises
     ------
+    ValueError
+        As :func:`check_vocab`.
     InputError
-        If the vocabulary is too large for the text, or too small for the alphabet.
+        If the vocabulary is too large for the text.
     """
-    if vocab_size < SMALLEST_VOCAB:
-        raise InputError(f"Vocabulary must be at least {SMALLEST_VOCAB}, not {vocab_size}: "
-                         f"it has every ASCII byte and {len(SPECIALS)} special tokens")
+    check_vocab(vocab_size)
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIALS[0]))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),

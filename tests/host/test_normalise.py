@@ -74,6 +74,11 @@ def test_old_marks():
     assert normalise(book, "Book").text == "Once.\n"
 
 
+def test_law_behind_the_begin():
+    law = "\nLaw.\n\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*END*\n\n"
+    assert normalise(HEADER + law + "Once." + FOOTER, "Book").text == "Once.\n"
+
+
 def test_law_behind_the_end():
     law = "\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*END*\n"
     assert normalise(HEADER + "Once." + FOOTER + law, "Book").text == "Once.\n"
