@@ -2,12 +2,14 @@
 
 import os
 import random
+import time
 from pathlib import Path
 
 import cocotb
 import numpy as np
 from cocotb.task import bridge, resume
 from cocotb.triggers import Event, FallingEdge
+from cocotb.utils import get_sim_time
 
 from terngen.host.device import Device
 from terngen.host.link import FrameTransport
@@ -15,7 +17,7 @@ from terngen.hw.contract import regs
 from terngen.hw.contract.tape import Play, Tape
 from terngen.hw.top import load_layout
 from terngen.sim.bench import greedy
-from terngen.sim.cocotb_stream import Sink, Source, reset
+from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Sink, Source, reset
 from terngen.sim.gate import CheckedTransport
 from terngen.sim.trace import decode, event_words
 
@@ -121,12 +123,15 @@ class Transport(FrameTransport):
 
 @cocotb.test(timeout_time=100, timeout_unit="ms")
 async def tokens_equal_golden_machine(dut):
-    """Every stream stalls. Most of the tape is in the memory already, the rest comes over the link."""
+    """Every stream stalls with the probability ``STALL``.
+
+    Most of the tape is in the memory already, the rest comes over the link.
+    """
     rng  = random.Random(int(os.environ["SEED"]))
     tape = Tape.open(Path(os.environ["TAPE"]))
 
     def stalls():
-        return rng.random() < 0.15
+        return rng.random() < float(os.environ["STALL"])
 
     loaded = len(tape.image) - LINK_OCTETS
     Memory(dut, tape.config, tape.image, loaded, latency=5, stall=stalls)
@@ -140,7 +145,11 @@ async def tokens_equal_golden_machine(dut):
         device  = Device(checked, tape)
         checked.golden.write(regs.TAPE_BASE, tape.image[:loaded].tobytes())
         device.load(start=loaded)
+        begin, cycle = time.monotonic(), get_sim_time("ns")
         greedy(device, int(os.environ["TOKENS"]), seed=rng.getrandbits(31))
+        if report := os.environ.get("REPORT"):
+            cycles = (get_sim_time("ns") - cycle) / CLOCK_PERIOD_NS
+            Path(report).write_text(f"{time.monotonic() - begin} {cycles}")
         assert device.results(0).tokens.size
         return checked
 

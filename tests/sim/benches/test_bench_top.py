@@ -13,4 +13,4 @@ def test_machine(root, tmp_path, slots, tokens):
     checkpoint = Checkpoint.open(root / "tests" / "data" / "reference" / "tiny")
     config     = default_config(checkpoint.geometry, slots=slots)
     compile_tape(checkpoint, config, tmp_path / "tiny.tape")
-    run_bench(Machine(config), "bench_top", env={"TAPE": tmp_path / "tiny.tape", "TOKENS": tokens})
+    run_bench(Machine(config), "bench_top", env={"TAPE": tmp_path / "tiny.tape", "TOKENS": tokens, "STALL": 0.15})

@@ -1,0 +1,114 @@
+"""How fast each way to simulate the machine is.
+
+``python -m terngen.sim.simulators`` builds one machine in every way, and has each play tokens of the same
+model: from nothing, so that the time to build is that of a fresh clone.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from terngen.host.commands.console import emit, note
+
+__all__ = ["measure"]
+
+#: Name, tokens that are played, and what it is.
+WAYS = {
+    "cocotb on Icarus":    (1, "icarus"),
+    "cocotb on Verilator": (1, "verilator"),
+    "native, -O1":         (20, "-O1"),
+    "native, -O2":         (20, "-O2"),
+    "native, -O3":         (20, "-O3"),
+    "native, -O1, a call for each cycle": (2, "calls"),
+}
+
+
+def measure(way: str, tape_path: Path) -> dict[str, Any]:
+    """Build a machine and play tokens on it; seconds of each, and cycles in a second.
+
+    Raises
+    ------
+    ToolError
+        If what it needs is missing.
+    """
+    from terngen.hw.contract.tape import Tape
+    tokens, kind = WAYS[way]
+    tape = Tape.open(tape_path)
+    play = _cocotb if kind in ("icarus", "verilator") else _native
+    with tempfile.TemporaryDirectory(prefix="terngen-") as cache:
+        os.environ["TERNGEN_CACHE_DIR"] = cache
+        build, seconds, cycles = play(tape, tape_path, tokens, kind)
+    return {"way": way, "build_seconds": round(build, 1), "tokens": tokens, "cycles": cycles,
+            "cycles_per_second": round(cycles / seconds)}
+
+
+def _native(tape, tape_path, tokens, kind) -> tuple[float, float, int]:
+    from terngen.host.device import Device
+    from terngen.sim.bench import greedy
+    from terngen.sim.device import SimPipe, SimTransport
+    begin  = time.monotonic()
+    option = "-O1" if kind == "calls" else kind
+    with Device(SimTransport(tape.config, direct=True, optimisation=option), tape) as device:
+        build = time.monotonic() - begin
+        if kind == "calls":
+            device.transport.pipe.BATCH_CYCLES = 1
+        assert isinstance(device.transport.pipe, SimPipe)
+        device.load()
+        counters = device.transport.model.counters
+        begin = time.monotonic()
+        greedy(device, tokens, seed=0)
+        seconds = time.monotonic() - begin
+        return build, seconds, device.transport.model.counters.cycles - counters.cycles
+
+
+def _cocotb(tape, tape_path, tokens, kind) -> tuple[float, float, int]:
+    from terngen.hw.top import Machine
+    from terngen.sim.verilog import run_bench
+    os.environ["TERNGEN_COCOTB_SIM"] = kind
+    with tempfile.TemporaryDirectory(prefix="terngen-") as folder:
+        report  = Path(folder, "report")
+        machine = Machine(tape.config)
+        begin   = time.monotonic()
+        run_bench(machine, "bench_top", timeout=1800,
+                  env={"TAPE": tape_path, "TOKENS": tokens, "STALL": 0, "REPORT": report})
+        seconds, cycles = (float(word) for word in report.read_text().split())
+        return time.monotonic() - begin - seconds, seconds, round(cycles)
+
+
+def _table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    best = max(row["cycles_per_second"] for row in rows)
+    yield f"{'':36}{'build':>8}{'cycles/s':>12}{'of the best':>13}"
+    for row in rows:
+        yield (f"{row['way']:36}{row['build_seconds']:>6.1f} s{row['cycles_per_second']:>12,}"
+               f"{100 * row['cycles_per_second'] / best:>11.1f} %")
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--only", multiple=True, type=click.Choice(list(WAYS)), help="Measure this way; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def main(model: Path, only: tuple[str, ...], as_json: bool) -> None:
+    """Measure every way to simulate the machine of MODEL, a checkpoint."""
+    from terngen.host.commands.console import Progress
+    from terngen.host.compile import compile_tape
+    from terngen.host.configs import model_config
+    from terngen.host.convert.checkpoint import Checkpoint
+    with tempfile.TemporaryDirectory(prefix="terngen-") as folder:
+        checkpoint = Checkpoint.open(model)
+        path       = Path(folder, "model.tape")
+        with Progress() as progress:
+            compile_tape(checkpoint, model_config(checkpoint.geometry), path, progress=progress)
+        rows = []
+        for way in only or WAYS:
+            note(f"Measuring {way}")
+            rows.append(measure(way, path))
+    emit(as_json, {"ways": rows}, _table(rows))
+
+
+if __name__ == "__main__":
+    main()
