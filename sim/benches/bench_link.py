@@ -68,7 +68,7 @@ async def receives(dut, i_stall, o_stall):
     source, sink = port(Source, dut, "i", i_stall, Symbol), port(Sink, dut, "o", o_stall, 8)
     hello  = checked(octets(Type.HELLO, generation=3))
     frames = [hello, *(draw_frame() for _ in range(40)), checked(bytes(MAX_FRAME + 20)),
-              *[checked(octets(Type.WRITE, rng.randbytes(1024)))] * 3]
+              *[checked(octets(Type.WRITE, rng.randbytes(1024)))] * 2]
     await reset(dut)
     source.send(symbol for frame in frames for symbol in symbols(frame))
     source.send(symbols(hello, broken=1))
