@@ -262,6 +262,41 @@ def test_scan_of_zeros():
     assert not machine.peak.any() and not machine.factor.any() and not machine.pop_codes().any()
 
 
+@pytest.mark.parametrize("multiplier", ["exact", "lmul", "lmul-mitchell", "lmul-unbiased"])
+def test_state_never_grows(rng, multiplier):
+    """With every multiplier a state comes nearer to its candidate, and decays in about the right time."""
+    config = Config(**SIZES | {"hidden": 10, "slots": 1}, sites=Sites.all(Multiplier(multiplier)))
+    fmt    = config.path
+    keep   = np.array([0.0, 0.1, 0.5, 0.8, 0.9, 0.96, 0.97, 0.99])
+    image  = step(config, Op.MLGRU, 8, weight=fmt.one, scale=fmt.one)
+
+    def states(candidate, start, steps):
+        machine = GoldenMachine(config, np.frombuffer(image, np.uint8))
+        machine.t0[0, :8] = formats.from_float(fmt, 1 - keep)
+        machine.root[:]   = fmt.one
+        machine.h[0, :8]  = formats.from_float(fmt, start)
+        for _ in range(steps):
+            machine.push_sums(np.full((1, 8), candidate), np.array([fmt.one]))
+            machine.play(Mark(0, len(image) // config.beat_bytes))
+            yield formats.to_float(fmt, machine.h[0, :8])
+
+    before = np.ones(8)
+    times  = np.zeros(8)
+    for h in states(0, 1.0, 128):
+        assert (np.abs(h) <= np.abs(before)).all()
+        times += h > 1 / np.e
+        before = h
+    # Steps until 1/e: as many as there should be, but for the error of the multiplier and a step.
+    expected = -1 / np.log(keep[1:])
+    assert (np.abs(times[1:] + 0.5 - expected) <= 0.09 * expected + 1).all()
+
+    # And towards a candidate from the other side of zero; the first channel is there at once.
+    *_, h = states(3, -5.0, 700)
+    assert h[0] == pytest.approx(3 / (1 + np.exp(-3)), rel=0.25)     # four products, one after the other
+    # A step that is less than half of the last place of the state is none.
+    assert (np.abs(h - h[0]) <= 1.1 * 2.0**-10 / (1 - keep) + 1e-2).all()
+
+
 # The array and the queues.
 
 def quantised(config, machine, codes):
