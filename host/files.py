@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from terngen.host.errors import InputError, OutputError
 
-__all__ = ["cache_dir", "output_folder", "read_text", "replacing", "write_folder"]
+__all__ = ["cache_dir", "check_folder", "output_folder", "read_text", "replacing", "write_folder"]
 
 
 def cache_dir() -> Path:
@@ -35,6 +35,21 @@ def read_text(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> str:
 
 
 @contextlib.contextmanager
+def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors of the system are errors about the output `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _beside(target: Path) -> tempfile.TemporaryDirectory[str]:
+    if target.exists() and not target.is_file():
+        raise OSError(None, "It is not a file")
+    return tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+
+
+@contextlib.contextmanager
 def output_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """An empty folder beside `path`, in which its contents are prepared; it is gone afterwards.
 
@@ -43,14 +58,8 @@ def output_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     OutputError
         If the system refuses something, in here or in the body: no space, no permission.
     """
-    target = Path(path)
-    try:
-        if target.exists() and not target.is_file():
-            raise OSError(None, "It is not a file")
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+    with _writing(path), _beside(Path(path)) as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager
@@ -65,18 +74,32 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         As :func:`output_folder`.
     """
     target = Path(path).resolve()
-    if target.is_char_device() or target.is_fifo():
-        try:
+    with _writing(path):
+        if target.is_char_device() or target.is_fifo():
             with open(target, "wb") as file:
                 yield file
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-        return
-    with output_folder(target) as folder:
-        complete = folder / "complete"
-        with open(complete, "wb") as file:
-            yield file
-        os.replace(complete, target)
+            return
+        with _beside(target) as folder:
+            complete = Path(folder, "complete")
+            with open(complete, "wb") as file:
+                yield file
+            os.replace(complete, target)
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Find out whether a folder could be made and written, without making it.
+
+    Raises
+    ------
+    OutputError
+        If not.
+    """
+    place = Path(path).absolute()
+    with _writing(path):
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
+            pass
 
 
 def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
@@ -89,7 +112,7 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> No
     """
     target = Path(path)
     *_, last = files
-    try:
+    with _writing(path):
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing.", dir=target) as folder:
             for name, octets in files.items():
@@ -98,5 +121,3 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> No
             (target / last).unlink(missing_ok=True)
             for name in files:
                 os.replace(Path(folder, name), target / name)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error

@@ -56,11 +56,12 @@ def bench(model: Path, device: str, tokens: int, seed: int, config: str | None, 
 
 def figure_lines(figures: dict[str, Any]) -> Iterator[str]:
     """Figures of a machine that passed, for people."""
+    from terngen.host.commands.console import plural
+
     cycles = figures["cycles_per_token"]
     yield (f"gate        {figures['gate']}: {figures['values_compared']:,} values compared, "
            f"{figures['mismatches']} differ")
-    yield (f"tokens      {figures['tokens']} on {figures['slots']} "
-           f"slot{'s' if figures['slots'] > 1 else ''}")
+    yield f"tokens      {figures['tokens']} on {plural(figures['slots'], 'slot')}"
     yield (f"cycles      {cycles:,.0f} for a token, of which the machine waited "
            f"{figures['stall_tape_per_token']:,.0f} for the tape; the tape waited "
            f"{figures['stall_array_per_token']:,.0f} for the array and "

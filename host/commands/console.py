@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-__all__ = ["PATIENCE", "Progress", "emit", "note", "table", "working"]
+__all__ = ["PATIENCE", "Progress", "emit", "note", "plural", "table", "working"]
 
 #: Seconds after which something is worth a word.
 PATIENCE = 2.0
@@ -30,6 +30,11 @@ def emit(as_json: bool, value: Any, lines: Iterable[str]) -> None:
 def note(line: str) -> None:
     """Say something on stderr."""
     click.echo(line, err=True)
+
+
+def plural(count: int, noun: str) -> str:
+    """A count of things."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def table(rows: Sequence[Sequence[object]]) -> Iterator[str]:

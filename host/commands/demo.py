@@ -49,7 +49,7 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
     import time
 
     from terngen.host.commands.bench import figure_lines
-    from terngen.host.commands.console import emit
+    from terngen.host.commands.console import emit, plural
     from terngen.host.commands.devices import benched, load, tape_of
     from terngen.host.errors import GateError
     from terngen.host.text import Language, Sampling, Story
@@ -60,12 +60,12 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
 
     begin = time.monotonic()
     path  = model or _shipped()
-    say(f"Model      {path}")
-    tape = tape_of(path, config=config, slots=slots)
+    tape  = tape_of(path, config=config, slots=slots)
     Language.of_tape(tape).prompt(prompt)       # what is wrong is said before anything that takes long
+    say(f"Model      {path}")
     say("Machine    generating Verilog, compiling it to native code (from the cache if it is there)")
     with benched(tape, "sim") as machine:
-        say(f"           {tape.config.beat_bits} bits of tape in a cycle, {tape.config.slots} slots, "
+        say(f"           {tape.config.beat_bits} bits of tape in a cycle, {plural(tape.config.slots, 'slot')}, "
             f"digest {tape.config.digest.hex()}; ready after {time.monotonic() - begin:.1f} s")
         say(f"Tape       {len(tape.image):,} bytes for {tape.model['ternary_weights']:,} ternary "
             f"weights, loaded through the link")

@@ -36,7 +36,7 @@ def generate(config: str, model: Path | None, slots: int | None, output: Path, a
     from terngen.host import configs
     from terngen.host.commands.console import emit, working
     from terngen.host.convert.checkpoint import Checkpoint
-    from terngen.host.files import write_folder
+    from terngen.host.files import check_folder, write_folder
     from terngen.host.models import open_tape
 
     if model is None:
@@ -46,6 +46,7 @@ def generate(config: str, model: Path | None, slots: int | None, output: Path, a
     else:
         machine = configs.sized_as(open_tape(model).config, config, slots=slots)
 
+    check_folder(output)
     with working("Generating Verilog"):
         from terngen.hw.top import Machine
         from terngen.sim.verilog import flat_ports, verilog

@@ -38,7 +38,7 @@ def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, 
     import dataclasses
     import time
 
-    from terngen.host.commands.console import emit, note
+    from terngen.host.commands.console import emit, note, plural
     from terngen.host.commands.devices import opened, tape_of
     from terngen.host.device import Counters
     from terngen.host.errors import ConfigError
@@ -64,7 +64,7 @@ def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, 
         seconds = time.monotonic() - begin
         if not as_json:
             click.echo()
-            note(f"{len(story.tokens)} tokens in {seconds:.1f} s")
+            note(f"{plural(len(story.tokens), 'token')} in {seconds:.1f} s")
         counters = {name: dataclasses.asdict(Counters.total(steps)) for name, steps in
                     (("reading", story.reading), ("making", story.making))}
         emit(as_json, {

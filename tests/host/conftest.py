@@ -1,12 +1,19 @@
 """Checkpoints and tapes that the tests of the host share; none of them may change one."""
 
+import dataclasses
+import json
 import os
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import click.testing
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models
 
+from terngen.host import cli
 from terngen.host.compile import compile_tape, default_config
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.hw.contract.tape import Tape
@@ -79,3 +86,70 @@ def cache(_tapes, monkeypatch) -> Path:
         (_tapes / "machines").symlink_to(machines.resolve())
     monkeypatch.setenv("TERNGEN_CACHE_DIR", str(_tapes))
     return _tapes
+
+
+# Commands.
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a command said."""
+
+    stdout: str
+    stderr: str
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The JSON object on stdout, which has nothing else."""
+        [line] = self.stdout.splitlines()
+        return json.loads(line)
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """The current folder."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def terngen(cache, work):
+    """Runs a command in process, which must end with exit code `code`."""
+    def terngen(*words, code=0):
+        result = click.testing.CliRunner().invoke(cli.cli, [str(word) for word in words], prog_name="terngen")
+        if result.exit_code == 1:
+            raise result.exception
+        assert result.exit_code == code, result.stderr
+        return Result(result.stdout, result.stderr)
+    return terngen
+
+
+@pytest.fixture
+def refused(terngen, work):
+    """Runs a command that must be refused with one sentence, and leave everything as it was."""
+    def refused(*words, code, message):
+        before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+        result = terngen(*words, code=code)
+        *usage, sentence = result.stderr.splitlines()
+        assert re.search("^Error: " + message, sentence), sentence
+        # Only wrong usage is told with more, by the parser.
+        assert [line.split()[0] for line in usage if line] == (["Usage:", "Try"] if code == 2 else [])
+        assert result.stdout == ""
+        assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == before
+    return refused
+
+
+@pytest.fixture
+def tokens(work):
+    """Writes tokens to a file."""
+    def tokens(*values, dtype=np.int64):
+        np.save(work / "tokens.npy", np.array(values, dtype))
+        return "tokens.npy"
+    return tokens
+
+
+@pytest.fixture
+def text(work):
+    (work / "text").write_text("a fox and an owl\n")
+    return "text"

@@ -1,0 +1,81 @@
+"""Commands on the simulated machine, and the gate of `terngen bench` and `terngen demo`."""
+
+import re
+
+import numpy as np
+import pytest
+
+
+def test_sim(terngen, speaking, speaking_tape, tokens, work):
+    """What the generated machine says is what the golden machine says, to the last bit."""
+    tokens(5, 77, 9)
+    for device in ("golden", "sim"):
+        terngen("logits", speaking, "--tokens", "tokens.npy", "--out", device, "--device", device)
+    assert (work / "golden").read_bytes() == (work / "sim").read_bytes()
+    words  = ["run", speaking_tape, "--prompt", "a fox", "--tokens", 6, "--temperature", 1, "--seed", 4, "--json"]
+    golden = terngen(*words).values
+    sim    = terngen(*words, "--device", "sim", "--memory", "latency=30,refresh_period=200,refresh_pause=20").values
+    for name in ("text", "tokens", "ended", "prompt_tokens"):
+        assert sim[name] == golden[name]
+    assert sim["counters"]["making"]["beats"] == golden["counters"]["making"]["beats"]
+    assert sim["counters"]["making"]["cycles"] > sim["counters"]["making"]["beats"]
+    assert sim["counters"]["making"]["stall_tape"] > golden["counters"]["making"]["stall_tape"] == 0
+
+
+def test_bench(terngen, tiny):
+    found = terngen("bench", tiny, "--tokens", 3, "--json").values
+    assert found.keys() >= {"gate", "values_compared", "mismatches", "cycles_per_token", "tape_bytes_per_token",
+                            "peak_bytes_per_cycle", "attainment", "slots", "sim_cycles_per_second"}
+    assert (found["gate"], found["mismatches"], found["slots"], found["tokens"]) == ("pass", 0, 1, 3)
+    assert found["values_compared"] > 3 * 7000
+    assert found["attainment"] == pytest.approx(found["tape_bytes_per_token"] / found["cycles_per_token"]
+                                                / found["peak_bytes_per_cycle"])
+    assert 0 < found["attainment"] <= 1
+    lines = terngen("bench", tiny, "--tokens", 1, "--device", "sim:latency=9").stdout.splitlines()
+    assert re.fullmatch(r"gate +pass: \d[\d,]+ values compared, 0 differ", lines[0])
+    assert re.fullmatch(r"attainment +\d+\.\d % of the memory's peak", lines[4])
+
+
+@pytest.mark.parametrize("command", ["bench", "demo"])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_failed_gate(terngen, speaking_tape, monkeypatch, command, as_json):
+    """The first difference is named, no speed is told, and the exit code is 6."""
+    from terngen.sim.device import SimTransport
+    events = SimTransport.events
+
+    def spoilt(self):
+        found = events(self)
+        place = np.flatnonzero(found["op"] == 9)        # GLU
+        if len(place):
+            found["value"][place[7], 1] ^= 4
+        return found
+
+    monkeypatch.setattr(SimTransport, "events", spoilt)
+    words  = ["bench", speaking_tape] if command == "bench" else ["demo", "--model", speaking_tape]
+    result = terngen(*words, "--tokens", 4, *(["--json"] if as_json else []), code=6)
+    sentence = re.search(r"^Error: Machine and golden machine must compute the same numbers, but 1 of \d+ differ, the "
+                         r"first in step (\d+), GLU at beat (\d+) \((256 elements, weights follow, .*)\), slot 0, "
+                         r"element 15, field value: golden machine (\d+), device (\d+)$", result.stderr, re.MULTILINE)
+    assert sentence
+    assert int(sentence[4]) ^ int(sentence[5]) == 4
+    if as_json:
+        found = result.values
+        assert found.keys() == {"gate", "values_compared", "mismatches", "slots", "first"}
+        assert (found["gate"], found["mismatches"]) == ("fail", 1)
+        assert (found["first"]["beat"], found["first"]["element"]) == (int(sentence[2]), 15)
+    else:
+        assert not re.search("cycles|attainment|per second", result.stdout)
+
+
+def test_demo(terngen, speaking):
+    """A story, figures, and one JSON object where that is wanted."""
+    words = ["demo", "--model", speaking, "--tokens", 10, "--prompt", "a fox", "--seed", 3]
+    found = terngen(*words, "--json").values
+    assert found["made"] == 10
+    assert (found["gate"], found["mismatches"]) == ("pass", 0)
+    lines = terngen(*words).stdout
+    for part in found["text"].split("\n\n"):
+        assert part in lines
+    assert "a fox" in found["text"]
+    assert re.search(r"^gate +pass: [\d,]+ values compared, 0 differ$", lines, re.MULTILINE)
+    assert re.search(r"^attainment +\d+\.\d % ", lines, re.MULTILINE)
