@@ -13,8 +13,7 @@ from terngen.host.convert.geometry import Geometry
 from terngen.host.errors import ConfigError, quote
 from terngen.hw.contract.config import PRESETS, Config
 
-__all__ = ["DEFAULT", "from_values", "machine_config", "model_config", "read_config",
-           "sized_as"]
+__all__ = ["DEFAULT", "from_values", "like", "machine_config", "model_config", "read_config"]
 
 #: The machine that is meant where none is named.
 DEFAULT = "small"
@@ -111,14 +110,16 @@ def model_config(geometry: Geometry, name: str | os.PathLike[str] = DEFAULT, *,
     return config
 
 
-def sized_as(other: Config, name: str | os.PathLike[str] = DEFAULT, *, slots: int | None = None
-             ) -> Config:
-    """A machine whose buffers are those of another one where they are not given.
+def like(other: Config, name: str | os.PathLike[str] | None = None, *, slots: int | None = None
+         ) -> Config:
+    """Another machine again, or a named one with its buffers where they are not given.
 
     Raises
     ------
     ConfigError
         As :func:`read_config`, or if a value is refused.
     """
-    buffers = {key: value for key, value in other.to_dict().items() if key in _BUFFERS}
-    return from_values(buffers | read_config(name) | ({} if slots is None else {"slots": slots}))
+    values = other.to_dict()
+    if name is not None:
+        values = {key: values[key] for key in _BUFFERS} | read_config(name)
+    return from_values(values if slots is None else values | {"slots": slots})

@@ -274,7 +274,7 @@ class Story:
     prompt : :class:`str`
         What the text begins with.
     sampling : :class:`Sampling`
-        How tokens are chosen.
+        How tokens are chosen; by default the best each time.
     slot : :class:`int`
         Slot of the device.
 
@@ -286,9 +286,10 @@ class Story:
         If there is no tokenizer on the tape.
     """
 
-    def __init__(self, device: Device, prompt: str, sampling: Sampling, *, slot: int = 0) -> None:
+    def __init__(self, device: Device, prompt: str, sampling: Sampling | None = None, *,
+                 slot: int = 0) -> None:
         self._device   = device
-        self._sampling = sampling
+        self._sampling = sampling or Sampling()
         self._slot     = slot
         self._language = Language.of_tape(device.tape)
         #: Tokens of the prompt.

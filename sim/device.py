@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from terngen.host.errors import ConfigError, LinkError
+from terngen.host.files import output_folder
 from terngen.host.link import FrameTransport
 from terngen.hw.contract import bits, regs
 from terngen.hw.contract.config import Config
@@ -292,7 +293,7 @@ class SimTransport(FrameTransport):
     ToolError
         If Verilator or a compiler is missing or fails.
     OutputError
-        If the cache cannot be written.
+        If the cache or the waveform cannot be written.
     """
 
     #: Cycles without an answer after which a machine counts as dead, and more for each beat in its
@@ -310,6 +311,9 @@ class SimTransport(FrameTransport):
         # First, because generating takes a while.
         verilate.find_verilator()
         verilate.find_compiler()
+        if waveform is not None:
+            with output_folder(waveform.path):
+                pass
         library = compile_machine(machine_verilog(config, onchip=onchip), config=config,
                                   waveform=waveform is not None, optimisation=optimisation)
         self.config  = config

@@ -10,8 +10,8 @@ from terngen.host.commands.options import (
     config_option,
     device_option,
     json_option,
-    memory_option,
     model_argument,
+    simulation_options,
     slots_option,
 )
 
@@ -27,10 +27,10 @@ __all__ = ["bench", "figure_lines"]
               help="Of the first token of each slot.")
 @config_option
 @slots_option
-@memory_option
+@simulation_options
 @json_option
 def bench(model: Path, device: str, tokens: int, seed: int, config: str | None, slots: int | None,
-          memory: str | None, as_json: bool) -> None:
+          memory: str | None, waveform: str | None, as_json: bool) -> None:
     """Compare every value of a machine with the golden machine, then tell its speed.
 
     If one value differs, the first is named, no speed is told, and the exit code is 6.
@@ -41,7 +41,7 @@ def bench(model: Path, device: str, tokens: int, seed: int, config: str | None, 
     from terngen.sim.bench import greedy
 
     tape = tape_of(model, config=config, slots=slots)
-    with benched(tape, device, memory=memory) as machine:
+    with benched(tape, device, memory=memory, waveform=waveform) as machine:
         try:
             load(machine.device)
             machine.start()

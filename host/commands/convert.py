@@ -20,7 +20,7 @@ _COUNTS = ("values", "saturated", "zero")
               help="Tape file to write.")
 @config_option
 @slots_option
-@text_option(required=False)
+@text_option(required=False, help="Text in UTF-8 to calibrate with.")
 @click.option("--calibration-tokens", type=click.IntRange(min=0), default=32, show_default=True,
               metavar="N", help="Tokens of the text that the golden machine reads, to count what "
                                 "saturates; 0 for none.")

@@ -34,7 +34,8 @@ def _shipped() -> Path:
 @click.option("--model", type=click.Path(path_type=Path), metavar="CKPT_OR_TAPE",
               help=f"[default: {_MODEL} of the repository]")
 @click.option("--prompt", default=_PROMPT, show_default=True, help="What the story begins with.")
-@click.option("--tokens", type=click.IntRange(min=1), default=120, show_default=True)
+@click.option("--tokens", type=click.IntRange(min=1), default=120, show_default=True,
+              help="Tokens to make; where a story ends early, another one follows.")
 @temperature_option(0.7)
 @seed_option(1)
 @config_option

@@ -1,7 +1,7 @@
 """Devices with a model, ready to run."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from terngen.host.device import Device
 from terngen.host.models import open_model
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["benched", "check_memory", "load", "opened", "tape_of"]
+__all__ = ["benched", "check_simulation", "load", "opened", "tape_of"]
 
 #: Octets of a tape that are worth loading through a simulated link, which takes a cycle for each.
 _LINK_OCTETS = 1 << 20
@@ -24,24 +24,23 @@ def tape_of(model: Path, *, config: str | None, slots: int | None) -> Tape:
         return open_model(model, config=config, slots=slots, progress=progress)
 
 
-def check_memory(device: str, memory: str | None) -> None:
-    """Only the simulation has a memory that can be chosen.
+def check_simulation(device: str, **simulation: str | None) -> None:
+    """Hold the options that only the simulation has against the device.
 
     Raises
     ------
     click.UsageError
         If another device is asked for one.
     """
-    if memory is not None and device.partition(":")[0] != "sim":
-        raise click.UsageError(f"Option --memory is for device sim, not {device}.")
+    for name, value in simulation.items():
+        if value is not None and device.partition(":")[0] != "sim":
+            raise click.UsageError(f"Option --{name} is for device sim, not {device}.")
 
 
-def _options(device: str, tape: Tape, memory: str | None) -> dict[str, Any]:
+def _options(device: str, tape: Tape, simulation: Mapping[str, str | None]) -> dict[str, Any]:
     """Options of :meth:`Device.open` for a kind of device."""
-    check_memory(device, memory)
-    options: dict[str, Any] = {}
-    if memory is not None:
-        options["memory"] = memory
+    check_simulation(device, **simulation)
+    options: dict[str, Any] = {name: value for name, value in simulation.items() if value is not None}
     if device.partition(":")[0] == "sim":
         options["direct"] = len(tape.image) > _LINK_OCTETS
     return options
@@ -59,15 +58,16 @@ def load(device: Device) -> None:
 
 
 @contextlib.contextmanager
-def opened(tape: Tape, device: str, *, memory: str | None = None) -> Iterator[Device]:
-    """A device that has the tape.
+def opened(tape: Tape, device: str, **simulation: str | None) -> Iterator[Device]:
+    """A device that has the tape; `simulation` is what was given with
+    :func:`~terngen.host.commands.options.simulation_options`.
 
     Raises
     ------
     DeviceError
         Any of :mod:`terngen.host.errors`.
     """
-    options = _options(device, tape, memory)
+    options = _options(device, tape, simulation)
     with _opening(device):
         machine = Device.open(device, tape, **options)
     with machine:
@@ -76,8 +76,8 @@ def opened(tape: Tape, device: str, *, memory: str | None = None) -> Iterator[De
 
 
 @contextlib.contextmanager
-def benched(tape: Tape, device: str, *, memory: str | None = None) -> Iterator[Any]:
-    """A :class:`~terngen.sim.bench.Bench`, without its tape.
+def benched(tape: Tape, device: str, **simulation: str | None) -> Iterator[Any]:
+    """A :class:`~terngen.sim.bench.Bench`, without its tape; as :func:`opened`.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def benched(tape: Tape, device: str, *, memory: str | None = None) -> Iterator[A
         Any of :mod:`terngen.host.errors`.
     """
     from terngen.sim.bench import Bench
-    options = _options(device, tape, memory)
+    options = _options(device, tape, simulation)
     if place := device.partition(":")[2]:
         options["place"] = place
     with _opening(device):

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from terngen.host.commands.options import json_option, slots_option
-from terngen.host.configs import DEFAULT
+from terngen.host.commands.options import config_option, json_option, slots_option
 
 __all__ = ["generate"]
 
@@ -14,16 +13,15 @@ TOP = "terngen"
 
 
 @click.command()
-@click.option("--config", metavar="NAME_OR_FILE", default=DEFAULT, show_default=True,
-              help="Machine: a preset, a JSON or TOML file, or the manifest of another one.")
+@config_option
 @click.option("--model", type=click.Path(path_type=Path), metavar="CKPT_OR_TAPE",
-              help="Make the buffers that the configuration does not give as large as this model "
-                   "needs.")
+              help="Make the machine of this tape; or, with --config or for a checkpoint, make the "
+                   "buffers that the configuration does not give as large as this model needs.")
 @slots_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
               help="Folder for the Verilog and manifest.json.")
 @json_option
-def generate(config: str, model: Path | None, slots: int | None, output: Path, as_json: bool) -> None:
+def generate(config: str | None, model: Path | None, slots: int | None, output: Path, as_json: bool) -> None:
     """Write the Verilog of a machine, and a manifest of it.
 
     The tape is a stream that the surroundings provide: requests leave at `play`, beats come in at
@@ -40,11 +38,12 @@ def generate(config: str, model: Path | None, slots: int | None, output: Path, a
     from terngen.host.models import open_tape
 
     if model is None:
-        machine = configs.machine_config(config, slots=slots)
+        machine = configs.machine_config(config or configs.DEFAULT, slots=slots)
     elif model.is_dir():
-        machine = configs.model_config(Checkpoint.open(model).geometry, config, slots=slots)
+        machine = configs.model_config(Checkpoint.open(model).geometry, config or configs.DEFAULT,
+                                       slots=slots)
     else:
-        machine = configs.sized_as(open_tape(model).config, config, slots=slots)
+        machine = configs.like(open_tape(model).config, config, slots=slots)
 
     check_folder(output)
     with working("Generating Verilog"):

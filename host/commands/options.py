@@ -9,8 +9,8 @@ import click
 
 from terngen.host.configs import DEFAULT
 
-__all__ = ["config_option", "device_option", "json_option", "memory_option", "model_argument",
-           "seed_option", "slots_option", "temperature_option", "text_option"]
+__all__ = ["config_option", "device_option", "json_option", "model_argument", "seed_option",
+           "simulation_options", "slots_option", "temperature_option", "text_option"]
 
 model_argument = click.argument("model", metavar="CKPT_OR_TAPE", type=click.Path(path_type=Path))
 
@@ -22,9 +22,17 @@ config_option = click.option(
 slots_option = click.option("--slots", type=click.IntRange(min=1),
                             help="Slots of the machine, instead of what the configuration says.")
 
-memory_option = click.option(
-    "--memory", metavar="LIST",
-    help="Timing of the simulated tape memory, like latency=20,refresh_period=780,refresh_pause=12.")
+
+def simulation_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--memory`` and ``--waveform``."""
+    command = click.option(
+        "--waveform", metavar="FILE:FIRST-LAST",
+        help="Write these cycles of the simulated machine to a .vcd file, counted from power-up.")(command)
+    return click.option(
+        "--memory", metavar="LIST",
+        help="Timing of the simulated tape memory, a list of latency=N, refresh_period=N, "
+             "refresh_pause=N and stall=SHARE, with commas between them.")(command)
+
 
 json_option = click.option("--json", "as_json", is_flag=True,
                            help="Print one JSON object on stdout.")
@@ -61,10 +69,10 @@ def device_option(*kinds: str) -> Callable[[Any], Any]:
                         help="What computes.")
 
 
-def text_option(required: bool) -> Callable[[Any], Any]:
+def text_option(*, required: bool, help: str) -> Callable[[Any], Any]:
     """``--text``."""
     return click.option("--text", "text_file", type=click.Path(path_type=Path), required=required,
-                        help="Text in UTF-8.")
+                        help=help)
 
 
 class _Temperature(click.ParamType):

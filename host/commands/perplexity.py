@@ -18,7 +18,7 @@ __all__ = ["perplexity"]
 
 @click.command()
 @model_argument
-@text_option(required=True)
+@text_option(required=True, help="Text in UTF-8.")
 @device_option("golden", "reference", "sim")
 @click.option("--limit-tokens", type=click.IntRange(min=1), metavar="N",
               help="Stop after N tokens of the text.")

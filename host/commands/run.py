@@ -8,9 +8,9 @@ from terngen.host.commands.options import (
     config_option,
     device_option,
     json_option,
-    memory_option,
     model_argument,
     seed_option,
+    simulation_options,
     slots_option,
     temperature_option,
 )
@@ -30,10 +30,11 @@ __all__ = ["run"]
 @seed_option(0)
 @config_option
 @slots_option
-@memory_option
+@simulation_options
 @json_option
 def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, top_k: int | None,
-        seed: int, config: str | None, slots: int | None, memory: str | None, as_json: bool) -> None:
+        seed: int, config: str | None, slots: int | None, memory: str | None, waveform: str | None,
+        as_json: bool) -> None:
     """Continue a text. It appears on stdout as it is made, the prompt first."""
     import dataclasses
     import time
@@ -51,7 +52,7 @@ def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, 
     # What is wrong is said before a machine is compiled.
     Language.of_tape(tape).prompt(prompt)
     sampling = Sampling(temperature=temperature, top_k=top_k, seed=seed)
-    with opened(tape, device, memory=memory) as machine:
+    with opened(tape, device, memory=memory, waveform=waveform) as machine:
         story = Story(machine, prompt, sampling)
         begin = time.monotonic()
         if not as_json:

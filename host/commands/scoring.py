@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terngen.host.commands.console import working
-from terngen.host.commands.devices import check_memory, opened, tape_of
+from terngen.host.commands.devices import check_simulation, opened, tape_of
 from terngen.host.device import Device
 from terngen.host.errors import TapeError
 from terngen.host.models import open_checkpoint
@@ -85,10 +85,10 @@ class _Device:
     chunk = 1
 
     def __init__(self, model: Path, device: str, config: str | None, slots: int | None,
-                 memory: str | None) -> None:
+                 **simulation: str | None) -> None:
         self._tape = tape_of(model, config=config, slots=slots)
         self.vocab = self._tape.model["vocab_size"]
-        self._spec, self._memory = device, memory
+        self._spec, self._simulation = device, simulation
         self._stack = contextlib.ExitStack()
         self._fresh = True
 
@@ -97,7 +97,7 @@ class _Device:
 
     def __enter__(self) -> Self:
         self._device: Device = self._stack.enter_context(
-            opened(self._tape, self._spec, memory=self._memory))
+            opened(self._tape, self._spec, **self._simulation))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -143,7 +143,7 @@ class _Reference:
 
 
 def scorer(model: Path, device: str, *, config: str | None, slots: int | None,
-           memory: str | None = None) -> Scorer:
+           memory: str | None = None, waveform: str | None = None) -> Scorer:
     """What computes the logits of a model.
 
     Raises
@@ -153,7 +153,7 @@ def scorer(model: Path, device: str, *, config: str | None, slots: int | None,
     DeviceError
         Any of :mod:`terngen.host.errors`, if the model cannot be opened.
     """
-    check_memory(device, memory)
+    check_simulation(device, memory=memory, waveform=waveform)
     if device == "golden":
         return _Golden(model, config, slots)
     if device == "reference":
@@ -161,4 +161,4 @@ def scorer(model: Path, device: str, *, config: str | None, slots: int | None,
             raise click.UsageError("Device reference computes in float32, without a machine, so "
                                    "--config and --slots are not for it.")
         return _Reference(model)
-    return _Device(model, device, config, slots, memory)
+    return _Device(model, device, config, slots, memory=memory, waveform=waveform)

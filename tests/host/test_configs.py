@@ -66,10 +66,12 @@ def test_whole_dict_round_trip(tmp_path):
     assert configs.machine_config(path) == config
 
 
-def test_sized_as(geometry):
-    other = configs.model_config(geometry, "small")
-    sized = configs.sized_as(other, "wide", slots=2)
-    assert sized == dataclasses.replace(configs.model_config(geometry, "wide"), slots=2)
+def test_like(geometry):
+    """The same machine, or another one with the same buffers."""
+    other = configs.model_config(geometry, "wide")
+    assert configs.like(other) == other
+    assert configs.like(other, slots=3) == dataclasses.replace(other, slots=3)
+    assert configs.like(other, "small") == configs.model_config(geometry, "small")
 
 
 @pytest.mark.parametrize("text, message", [

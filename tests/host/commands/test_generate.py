@@ -9,17 +9,19 @@ import pytest
 
 from terngen.host import configs
 from terngen.hw.contract.config import Config
+from terngen.hw.contract.tape import Tape
 
 
-def test_generate(terngen, work):
-    """Verilog, and a manifest of it, which names the same machine again."""
-    result = terngen("generate", "--config", "tiny", "--slots", 2, "-o", "out", "--json").values
+def test_generate(terngen, speaking, work):
+    """Verilog for a tape, and a manifest of it, which names the same machine again."""
+    terngen("convert", speaking, "-o", "a.tape", "--config", "tiny", "--slots", 2)
+    result = terngen("generate", "--model", "a.tape", "-o", "out", "--json").values
     assert sorted(path.name for path in (work / "out").iterdir()) == ["manifest.json", "terngen.v"]
     manifest = json.loads((work / "out" / "manifest.json").read_text())
     assert result == {"output": "out", **manifest}
     config = Config.from_dict(manifest["config"])
     assert (config.slots, config.beat_bits) == (2, 16)
-    assert manifest["digest"] == config.digest.hex()
+    assert manifest["digest"] == config.digest.hex() == Tape.open("a.tape").config.digest.hex()
     verilog = (work / "out" / "terngen.v").read_bytes()
     [file] = manifest["files"]
     assert (file["name"], file["octets"]) == ("terngen.v", len(verilog))
