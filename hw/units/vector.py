@@ -76,8 +76,8 @@ class Vector(wiring.Component):
 
         r * w = y --> Y and peak, squares, or int8 codes
 
-    A pass of ``n`` groups takes ``n`` cycles, ``latency(op)`` for the pipeline and the scalars, and
-    the operation has ``slots`` passes.
+    Throughput is one lane group per cycle, except that the sampler takes one lane in a cycle.
+    Pipeline and scalars of each pass add their latency; :meth:`cycles` is the sum.
 
     Parameters
     ----------
@@ -134,6 +134,14 @@ class Vector(wiring.Component):
             Op.RESIDUAL: self._v + Add.LATENCY,
             Op.LOGITS:   sums.READ_LATENCY,
         }
+        # From a group's result to the other points.
+        self._y      = lane.tail.LATENCY
+        self._codes  = self._y + lane.to_int8.LATENCY
+        self._square = self._y + lane.square.LATENCY
+        self._leave  = max(self._codes, self._square) + 1
+        self._scale      = Multiply(fmt=fmt, multiplier=config.sites.dequantise)
+        self._reciprocal = Reciprocal(fmt=fmt)
+        self._squares    = SquareSum(fmt=fmt, lanes=config.lanes, slots=config.slots)
         super().__init__({
             "command":       In(stream.Signature(command_layout(config))),
             "mask":          In(config.slots),
@@ -157,9 +165,35 @@ class Vector(wiring.Component):
             "idle":          Out(1),
         })
 
+    def cycles(self, op: Op, length: int, *, active: int, last: bool = False) -> int:
+        """Cycles of an operation when nothing keeps it waiting; with a root, at most.
+
+        Parameters
+        ----------
+        length : :class:`int`
+            Elements of a vector.
+        active : :class:`int`
+            Slots that take part.
+        last : :class:`bool`
+            The root of the sum of squares is taken.
+        """
+        groups = self._config.groups(length)
+        stream = (groups - 1) * self._config.lanes + 1 if op is Op.LOGITS else groups
+        leave  = self._result[op] + self._leave
+        if op is Op.LOGITS:                             # the last group still has to be sampled
+            leave = max(leave, self._result[op] + self._config.lanes)
+        each   = 2 + stream + leave + 1 + 1             # begin and end, drain, scalars
+        if op in DRAINS:
+            each += 2 * (self._scale.LATENCY + 1)
+        if op in SCANS:
+            each += 1 + self._reciprocal.LATENCY
+        if op is Op.SQUARE and last:
+            each += 1 + self._squares.LATENCY
+        return 2 + active * each + (self._config.slots - active) * 2
+
     def elaborate(self, platform):
         m = Module()
-        config, fmt, sites = self._config, self._config.path, self._config.sites
+        config, fmt = self._config, self._config.path
         lanes, width, slots = config.lanes, fmt.width, config.slots
 
         descriptor = self.command.payload.descriptor
@@ -209,11 +243,11 @@ class Vector(wiring.Component):
         with m.Elif(finish):
             m.d.sync += finished.eq(finished + 1)
 
-        m.submodules.scale = scale_mul = Multiply(fmt=fmt, multiplier=sites.dequantise)
+        m.submodules.scale = scale_mul = self._scale
         scale_wait = Signal(range(scale_mul.LATENCY + 1))
 
-        m.submodules.reciprocal = reciprocal = Reciprocal(fmt=fmt)
-        m.submodules.squares = squares = SquareSum(fmt=fmt, lanes=lanes, slots=slots)
+        m.submodules.reciprocal = reciprocal = self._reciprocal
+        m.submodules.squares = squares = self._squares
         m.submodules.sampler = sampler = Sampler(config)
         m.d.comb += [
             sampler.vocab.eq(self.vocab),
@@ -335,10 +369,7 @@ class Vector(wiring.Component):
                 m.next = "Idle"
 
         # Points of the pipeline: bit k of `alive` is a group that entered k + 1 cycles ago.
-        codes_after  = self._lanes[0].tail.LATENCY + self._lanes[0].to_int8.LATENCY
-        square_after = self._lanes[0].tail.LATENCY + self._lanes[0].square.LATENCY
-        y_after      = self._lanes[0].tail.LATENCY                  # from r
-        end_after    = max(codes_after, square_after) + 1
+        y_after, codes_after, square_after, end_after = self._y, self._codes, self._square, self._leave
         depth     = max(self._result.values()) + end_after
         alive     = Signal(depth)
         m.d.sync += alive.eq(Mux(scalars, 0, Cat(issue, alive)))    # what has left is forgotten

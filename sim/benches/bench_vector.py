@@ -15,7 +15,7 @@ from terngen.hw.contract import formats, regs, tape, trace
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import DRAINS, Mark, Op
 from terngen.hw.units import parameters, sums
-from terngen.hw.units.vector import command_layout
+from terngen.hw.units.vector import Vector, command_layout
 from terngen.sim.cocotb_stream import Source, reset
 from terngen.sim.golden.machine import GoldenMachine
 from terngen.sim.trace import decode
@@ -106,6 +106,8 @@ async def equals_golden_machine(dut, i_stall):
     layout, words, codes = trace.event_layout(config), [], []
     weights, rows = Bank(parameters.READ_LATENCY), Bank(sums.READ_LATENCY)
     needs = {"weights": False, "sums": False}
+    spent = [0]                     # cycles in which an operation was offered
+    unit  = Vector(config)
 
     async def surroundings():
         while True:
@@ -122,6 +124,7 @@ async def equals_golden_machine(dut, i_stall):
             if dut.codes__valid.value:
                 codes.append((int(dut.codes__slot.value), int(dut.codes__group.value),
                               int(dut.codes__codes.value)))
+            spent[0] += int(dut.command__valid.value)
             if dut.weights__pop.value:
                 assert needs["weights"]
                 needs["weights"] = False
@@ -145,7 +148,12 @@ async def equals_golden_machine(dut, i_stall):
         needs["weights"] = bool(fields["weighted"]) or fields["opcode"] is Op.EMBED
         needs["sums"]    = fields["opcode"] in DRAINS
         plain = {name: fields[name] for name in fields if name not in ("parameters", "sums", "tags")}
+        spent[0] = 0
         await source.put([{"descriptor": plain, "slot": slot}])
+        last   = bool(fields.get("last"))
+        active = 1 if fields["opcode"] is Op.EMBED else int(dut.mask.value).bit_count()
+        limit  = unit.cycles(fields["opcode"], fields["length"], active=active, last=last)
+        assert spent[0] <= limit if last else spent[0] == limit
 
     known = np.zeros(golden.h.shape, bool)
     for _ in range(int(os.environ["ROUNDS"])):
