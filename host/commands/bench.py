@@ -62,9 +62,9 @@ def figure_lines(figures: dict[str, Any]) -> Iterator[str]:
     yield (f"gate        {figures['gate']}: {figures['values_compared']:,} values compared, "
            f"{figures['mismatches']} differ")
     yield f"tokens      {figures['tokens']} on {plural(figures['slots'], 'slot')}"
-    yield (f"cycles      {cycles:,.0f} for a token, of which the machine waited "
-           f"{figures['stall_tape_per_token']:,.0f} for the tape; the tape waited "
-           f"{figures['stall_array_per_token']:,.0f} for the array and "
+    yield f"cycles      {cycles:,.0f} for a token"
+    yield (f"waiting     {figures['stall_tape_per_token']:,.0f} cycles for the tape, "
+           f"{figures['stall_array_per_token']:,.0f} for the array, "
            f"{figures['stall_vector_per_token']:,.0f} for the vector unit")
     yield (f"tape        {figures['tape_bytes_per_token']:,.0f} bytes for a token, at most "
            f"{figures['peak_bytes_per_cycle']} in a cycle")

@@ -86,9 +86,10 @@ def _calibrate(tape: Any, tokens: list[int]) -> dict[str, Any]:
 def _lines(report: dict[str, Any]) -> Iterator[str]:
     from terngen.host.commands.console import table
 
-    yield (f"{report['tape']}: {report['tape_bytes']} octets, {report['played_bytes']} played for a "
-           f"token, {report['ternary_weights']} ternary weights at {report['bits_per_weight']:.4f} "
-           f"bits, machine {report['digest']}")
+    yield (f"{report['tape']}: {report['tape_bytes']:,} octets, of which {report['played_bytes']:,} "
+           f"are played for a token; {report['ternary_weights']:,} ternary weights at "
+           f"{report['bits_per_weight']:.4f} bits")
+    yield f"machine {report['digest']}"
     yield ""
     yield from table([("tensor", "shape", "zero", "scale"), *(
         (name, "x".join(map(str, tensor["shape"])),

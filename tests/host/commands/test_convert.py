@@ -29,7 +29,8 @@ def test_convert(terngen, tiny, tiny_tape, work):
 
 def test_convert_for_people(terngen, speaking, text):
     lines = terngen("convert", speaking, "-o", "a.tape", "--text", text, "--calibration-tokens", 5).stdout.splitlines()
-    assert lines[0].startswith("a.tape: 54032 octets, 37648 played for a token, 139264 ternary weights at 2.1627 bits")
+    assert lines[0] == ("a.tape: 54,032 octets, of which 37,648 are played for a token; 139,264 ternary weights at "
+                        "2.1627 bits")
     assert any(re.fullmatch(r"model\.layers\.1\.attn\.o_proj\.weight +64x64 +0\.\d{4} +0\.\d+", line) for line in lines)
     assert "calibration: 5 tokens, text" in lines
     assert lines[-1] == "no float saturated"

@@ -33,7 +33,7 @@ def test_bench(terngen, tiny):
     assert 0 < found["attainment"] <= 1
     lines = terngen("bench", tiny, "--tokens", 1, "--device", "sim:latency=9").stdout.splitlines()
     assert re.fullmatch(r"gate +pass: \d[\d,]+ values compared, 0 differ", lines[0])
-    assert re.fullmatch(r"attainment +\d+\.\d % of the memory's peak", lines[4])
+    assert re.fullmatch(r"attainment +\d+\.\d % of the memory's peak", lines[5])
 
 
 @pytest.mark.parametrize("command", ["bench", "demo"])
