@@ -232,7 +232,7 @@ def _build_verilator(folder: Path, source: Path, traced: bool):
     parsing Verilator's headers once for each generated file would take most of the time.
     """
     from cocotb_tools import config
-    _execute([verilator_root() / "bin" / "verilator_bin", "--cc", "--vpi", "--public-flat-rw",
+    _execute([verilator_root() / "bin" / "verilator_bin", "--cc", "--vpi", "--public-depth", "1",
               "--prefix", "Vtop", "--top-module", TOP, "--Mdir", folder, "--timescale", "1ns/1ps",
               "-Wno-fatal", "-Wno-lint", *(["--trace-vcd"] if traced else []), source],
              VERILATOR_ROOT=str(verilator_root()))
