@@ -79,7 +79,7 @@ class Status(data.Struct):
     """State of the machine."""
 
     busy:  1
-    #: A descriptor was met that the machine does not know; it stopped there.
+    #: A descriptor was met that makes no sense to the machine; it stopped there.
     fault: 1
 
 

@@ -33,7 +33,7 @@ from terngen.hw.contract.config import PARAMETER_BITS, Config
 from terngen.hw.contract.trits import TRITS_PER_BYTE, pack_trits, unpack_trits
 
 __all__ = ["Op", "Descriptor", "Play", "Mark", "Section", "Tape", "TapeFormatError",
-           "DESCRIPTOR_BYTES", "descriptor_beats", "pack_descriptor", "pack_matrix",
+           "DESCRIPTOR_BYTES", "descriptor_beats", "longest", "pack_descriptor", "pack_matrix",
            "unpack_matrix", "pack_parameters", "unpack_parameters", "embedding_words", "walk",
            "MAGIC", "VERSION", "DRAINS", "SCANS"]
 
@@ -116,6 +116,15 @@ class Play(data.Struct):
 def descriptor_beats(config: Config) -> int:
     """Beats that one descriptor takes."""
     return -(-DESCRIPTOR_BYTES // config.beat_bytes)
+
+
+def longest(config: Config, op: Op, *, source: int = 0) -> int:
+    """Elements or rows that an operation has room for; `source` as in :class:`Descriptor`."""
+    if op in (Op.MATVEC, Op.LOGITS):
+        return config.rows
+    if op in (Op.EMBED, Op.SCAN, Op.RESIDUAL) or op is Op.SQUARE and not source:
+        return config.hidden
+    return config.wide
 
 
 def _whole_beats(config: Config, octets: bytes) -> bytes:

@@ -1,12 +1,12 @@
 """The sequencer: what comes from the tape goes where it belongs."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
-from terngen.hw.contract.tape import Descriptor, Op, descriptor_beats
+from terngen.hw.contract.tape import Descriptor, Op, descriptor_beats, longest
 from terngen.hw.units.matvec import Command
 from terngen.hw.units.vector import command_layout
 
@@ -56,7 +56,9 @@ class Sequencer(wiring.Component):
     matvec : ``Out(stream.Signature(matvec.Command))``
         Announces a matrix.
     fault : ``Out(1)``
-        A descriptor was met that nobody knows; nothing goes on until reset.
+        A descriptor was met that makes no sense by itself: of no operation, of no or more elements than
+        there is room for, with beats where none belong or without where some do, or past the end of the
+        segment. Nothing goes on until reset.
     idle : ``Out(1)``
         No segment is being read, and the queue is empty.
     stall_tape, stall_array, stall_vector : ``Out(1)``
@@ -104,12 +106,12 @@ class Sequencer(wiring.Component):
         descriptor = data.View(Descriptor, collected[:size])
         piece      = Signal(range(pieces))
         payload    = self.segment.payload
-        taken      = Signal(32)             # beats of the segment so far
+        rest       = Signal(32)             # beats of the segment still to come
         left       = Signal(32)             # beats of the descriptor still to come
         beat       = Signal()
         m.d.comb += beat.eq(self.beats.valid & self.beats.ready)
         with m.If(beat):
-            m.d.sync += taken.eq(taken + 1)
+            m.d.sync += rest.eq(rest - 1)
             m.d.sync += left.eq(left - 1)
 
         m.d.comb += [
@@ -123,10 +125,30 @@ class Sequencer(wiring.Component):
             entry.slot.eq(payload.slot),
         ]
 
+        # What the machine would wait for without end, or what would run over the end of a buffer.
+        room      = Signal(range(max(config.wide, config.rows) + 1))     # zero where no operation is
+        senseless = Signal()
+        matrix    = descriptor.opcode == Op.MATVEC
+        cols      = descriptor.place
+        state_end = (descriptor.place << (config.lanes - 1).bit_length()) + descriptor.length
+        with m.Switch(descriptor.opcode):
+            for op in Op:
+                with m.Case(op):
+                    m.d.comb += room.eq(Mux(descriptor.source, longest(config, op, source=1),
+                                            longest(config, op)))
+        m.d.comb += senseless.eq(
+            (descriptor.length == 0) | (descriptor.length > room)
+            | ((matrix | descriptor.weighted) ^ (descriptor.beats != 0)) | (descriptor.beats > rest)
+            | (~matrix & (descriptor.beats > config.parameter_beats(config.wide)))
+            | (matrix & ((cols == 0) | (cols > config.wide)))
+            | ((descriptor.opcode == Op.MLGRU) & (state_end > config.state))
+            # An embedding row has no descriptor on the tape.
+            | ((descriptor.opcode == Op.EMBED) & ~payload.embed))
+
         with m.FSM():
             with m.State("Segment"):
                 m.d.comb += self.idle.eq(~self.segment.valid & (queue.level == 0))
-                m.d.sync += taken.eq(0)
+                m.d.sync += rest.eq(payload.beats)
                 with m.If(self.segment.valid):
                     m.next = "Descriptor"
                     with m.If(payload.embed):
@@ -140,9 +162,11 @@ class Sequencer(wiring.Component):
                         ]
                         m.next = "Dispatch"
             with m.State("Descriptor"):
-                with m.If(taken == payload.beats):
+                with m.If((rest == 0) & (piece == 0)):
                     m.d.comb += self.segment.ready.eq(1)
                     m.next = "Segment"
+                with m.Elif(rest == 0):
+                    m.next = "Fault"
                 with m.Else():
                     m.d.comb += self.beats.ready.eq(1)
                     m.d.comb += self.stall_tape.eq(~self.beats.valid)
@@ -155,11 +179,9 @@ class Sequencer(wiring.Component):
                             m.next = "Dispatch"
             with m.State("Dispatch"):
                 m.d.sync += left.eq(descriptor.beats)
-                # Every other number names no operation, and an embedding row has no descriptor.
-                with m.If((descriptor.opcode.as_value() > Op.LOGITS.value)
-                          | ((descriptor.opcode == Op.EMBED) & ~payload.embed)):
+                with m.If(senseless):
                     m.next = "Fault"
-                with m.Elif(descriptor.opcode == Op.MATVEC):
+                with m.Elif(matrix):
                     m.d.comb += self.matvec.valid.eq(1)
                     m.d.comb += self.stall_array.eq(~self.matvec.ready)
                     with m.If(self.matvec.ready):

@@ -247,13 +247,13 @@ class GoldenMachine:
                  on: np.ndarray, vocab: int) -> None:
         config, fmt, sites = self.config, self.config.path, self.config.sites
         op, length = fields["opcode"], fields["length"]
-        longest = {Op.MATVEC: config.rows, Op.LOGITS: config.rows,
-                   Op.SCAN: config.hidden, Op.RESIDUAL: config.hidden,
-                   Op.SQUARE: config.wide if fields["source"] else config.hidden,
-                   }.get(op, config.wide)
+        longest = tape.longest(config, op, source=fields["source"])
         if not 0 < length <= longest:
             raise MachineFault(f"Descriptor at beat {beat} asks for {length} elements; this "
                                f"machine has room for {longest}")
+        if op is not Op.MATVEC and not fields["weighted"] and fields["beats"]:
+            raise MachineFault(f"Descriptor at beat {beat} has no parameters, so that no beats may "
+                               f"follow it, not {fields['beats']}")
 
         if op is Op.MATVEC:
             self._matvec(beat, fields, octets, on)

@@ -528,6 +528,8 @@ BAD = CONFIGS["exact"]
      r"^Matrix at beat 4 has 7 columns, the codes are 8$"),
     ([step(BAD, Op.QUANTISE, 8), step(BAD, Op.MATVEC, 8, place=8)], MachineFault,
      r"^Matrix of 8 by 8 at beat 4 must take 4 beats, not 0$"),
+    ([step(BAD, Op.SCAN, 8), tape.pack_descriptor(BAD, opcode=Op.SILU, length=8, beats=1), bytes(4)], MachineFault,
+     r"^Descriptor at beat 4 has no parameters, so that no beats may follow it, not 1$"),
     ([step(BAD, Op.SCAN, 8, weighted=1)], MachineFault, r"^Parameters at beat 0 must take 4 beats, not 0$"),
     ([step(BAD, Op.GATE, 8)], MachineFault, r"^Descriptor at beat 0 asks for sums that nobody computed$"),
     ([step(BAD, Op.QUANTISE, 8), step(BAD, Op.MATVEC, 8, trits=np.ones((8, 8), np.int8)), step(BAD, Op.GATE, 10)],
