@@ -1,7 +1,7 @@
 """The machine."""
 
 from amaranth import Module, Mux, ResetInserter
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract import trace
@@ -11,19 +11,14 @@ from terngen.hw.control.player import Player
 from terngen.hw.control.registers import Registers
 from terngen.hw.control.sequencer import Sequencer
 from terngen.hw.link.endpoint import Endpoint
-from terngen.hw.tape.loader import Loader
+from terngen.hw.tape.loader import Loader, load_layout
 from terngen.hw.tape.onchip import OnChipTape
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.units.matvec import MatVec
 from terngen.hw.units.parameters import Parameters
 from terngen.hw.units.vector import Vector
 
-__all__ = ["Machine", "OnChipMachine", "load_layout"]
-
-
-def load_layout(config: Config) -> data.StructLayout:
-    """A beat to write into the tape memory, and its number."""
-    return data.StructLayout({"address": 32, "data": config.beat_bits})
+__all__ = ["Machine", "OnChipMachine"]
 
 
 def _trace_signature(config: Config) -> wiring.Signature:

@@ -15,7 +15,7 @@ from terngen.host.device import Device
 from terngen.host.link import FrameTransport
 from terngen.hw.contract import regs
 from terngen.hw.contract.tape import Play, Tape
-from terngen.hw.top import load_layout
+from terngen.hw.tape.loader import load_layout
 from terngen.sim.bench import greedy
 from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Sink, Source, reset
 from terngen.sim.gate import CheckedTransport
