@@ -69,20 +69,19 @@ class Machine(wiring.Component):
         config = self._config
 
         # A new session of the host begins with a machine as after power-up. The endpoint stays, because it
-        # answers, and the reader, because it must take what the tape source still owes.
+        # answers, and the reader and the loader, because the tape source keeps what it was asked for.
         m.submodules.endpoint   = endpoint   = Endpoint()
         m.submodules.reader     = reader     = TapeReader(config)
+        m.submodules.loader     = loader     = Loader(config)
         m.d.comb += reader.restart.eq(endpoint.restart)
         restarted  = ResetInserter(endpoint.restart)
         registers  = Registers(config)
-        loader     = Loader(config)
         player     = Player(config)
         sequencer  = Sequencer(config)
         parameters = Parameters(config)
         matvec     = MatVec(config)
         vector     = Vector(config)
         m.submodules.registers  = restarted(registers)
-        m.submodules.loader     = restarted(loader)
         m.submodules.player     = restarted(player)
         m.submodules.sequencer  = restarted(sequencer)
         m.submodules.parameters = restarted(parameters)

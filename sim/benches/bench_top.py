@@ -8,13 +8,14 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from cocotb.task import bridge, resume
-from cocotb.triggers import Event, FallingEdge
+from cocotb.triggers import ClockCycles, Event, FallingEdge
 from cocotb.utils import get_sim_time
 
 from terngen.host.device import Device
 from terngen.host.link import FrameTransport
 from terngen.hw.contract import regs
 from terngen.hw.contract.tape import Play, Tape
+from terngen.hw.contract.wire import Frame, Type, encode_frame
 from terngen.hw.tape.loader import load_layout
 from terngen.sim.bench import greedy
 from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Sink, Source, reset
@@ -156,3 +157,24 @@ async def tokens_equal_golden_machine(dut):
     checked = await host()
     assert checked.mismatches == 0
     assert checked.values_compared > 5000 * int(os.environ["TOKENS"])
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def session_leaves_what_is_offered(dut):
+    """A beat for the memory stays on offer while another session begins."""
+    config = Tape.open(Path(os.environ["TAPE"])).config
+    link, load = Source(dut, "link_i"), Sink(dut, "load", shape=load_layout(config))
+    for port in (Source(dut, "beats"), Sink(dut, "play"), Sink(dut, "link_o")):
+        port.clear()
+    await reset(dut, cycles=4)
+    octets = bytes(range(1, max(config.beat_bytes, 4) + 1))
+    await link.put(encode_frame(Frame(type=Type.HELLO, generation=1))
+                   + encode_frame(Frame(type=Type.WRITE, generation=1, sequence=1, address=regs.TAPE_BASE,
+                                        length=len(octets), payload=octets)))
+    await ClockCycles(dut.clk, 100)
+    assert dut.load__valid.value
+    await link.put(encode_frame(Frame(type=Type.HELLO, generation=2)))
+    await ClockCycles(dut.clk, 100)
+    write, = await load.get(1)
+    assert write.address == 0
+    assert write.data == int.from_bytes(octets[:config.beat_bytes], "little")
