@@ -94,8 +94,10 @@ class Config:
 
     Raises
     ------
+    TypeError
+        If a size is not an integer.
     ValueError
-        If a size is out of its range.
+        If a size is out of its range, or a multiplier does not fit the path format.
     """
 
     variant:   ArrayVariant = ArrayVariant.TREE
@@ -143,6 +145,8 @@ class Config:
             raise ValueError(f"Top-k must be from 1 to 15, not {self.top_k}")
         if self.path.width > 23:
             raise ValueError(f"Path format must have at most 23 bits, not {self.path.width}")
+        for field in dataclasses.fields(Sites):
+            getattr(self.sites, field.name).offset(self.path)       # refuses what does not fit
 
     # Geometry of the tape.
 
@@ -226,14 +230,16 @@ class Config:
                                  f"not {given['variant']!r}")
             given["variant"] = ArrayVariant(given["variant"])
         if "path" in given:
-            given["path"] = FloatFormat.parse(given["path"])
+            given["path"] = FloatFormat.parse(str(given["path"]))
         if "sites" in given:
             sites = {field.name for field in dataclasses.fields(Sites)}
+            if not isinstance(given["sites"], Mapping):
+                raise ValueError(f"Sites must name multipliers by product, not {given['sites']!r}")
             for name in given["sites"]:
                 if name not in sites:
                     raise ValueError(f"There is no product {name!r}; there are "
                                      f"{', '.join(sorted(sites))}")
-            given["sites"] = Sites(**{name: Multiplier.parse(text)
+            given["sites"] = Sites(**{name: Multiplier.parse(str(text))
                                       for name, text in given["sites"].items()})
         return cls(**given)
 

@@ -20,6 +20,8 @@ from terngen.hw.contract.formats import FloatFormat, Multiplier
     ({"prefetch": 3},             r"^Prefetch must be a power of two from 2 to 65536, not 3$"),
     ({"top_k": 16},               r"^Top-k must be from 1 to 15, not 16$"),
     ({"path": FloatFormat(8, 15)}, r"^Path format must have at most 23 bits, not 24$"),
+    ({"path": FloatFormat(4, 3), "sites": Sites(glu=Multiplier("lmul-8"))},
+     r"^Offset of lmul-8 must be less than one \(8 steps\) in e4m3, not 8$"),
 ])
 def test_size_wrong(change, message):
     with pytest.raises(ValueError, match=message):
@@ -54,6 +56,9 @@ def test_digest_depends_on_everything():
     ({"sites": {"gates": "exact"}}, r"^There is no product 'gates'; there are dequantise, "),
     ({"sites": {"gate": "fast"}}, r"^Multiplier must be "),
     ({"path": "fp16"},            r"^Float format must be written like e6m11, not 'fp16'$"),
+    ({"path": 16},                r"^Float format must be written like e6m11, not '16'$"),
+    ({"sites": {"norm": 3}},      r"^Multiplier must be exact, lmul, .*, not '3'$"),
+    ({"sites": "exact"},          r"^Sites must name multipliers by product, not 'exact'$"),
 ])
 def test_dict_wrong(values, message):
     with pytest.raises(ValueError, match=message):
