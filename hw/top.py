@@ -121,6 +121,7 @@ class Machine(wiring.Component):
             player.machine_idle.eq(machine_idle),
 
             sequencer.hidden.eq(registers.hidden),
+            sequencer.matvec_end.eq(matvec.at_end),
             registers.busy.eq(player.busy),
             registers.fault.eq(sequencer.fault),
             registers.beat.eq(reader.o.valid & reader.o.ready),

@@ -55,10 +55,12 @@ class Sequencer(wiring.Component):
         Beats of parameter vectors and matrices.
     matvec : ``Out(stream.Signature(matvec.Command))``
         Announces a matrix.
+    matvec_end : ``In(1)``
+        The beat that `weights` awaits is the last one of its matrix.
     fault : ``Out(1)``
         A descriptor was met that makes no sense by itself: of no operation, of no or more elements than
         there is room for, with beats where none belong or without where some do, or past the end of the
-        segment. Nothing goes on until reset.
+        segment; or a matrix has more or fewer beats than its descriptor. Nothing goes on until reset.
     idle : ``Out(1)``
         No segment is being read, and the queue is empty.
     stall_tape, stall_array, stall_vector : ``Out(1)``
@@ -78,6 +80,7 @@ class Sequencer(wiring.Component):
             "parameters":   Out(stream.Signature(config.beat_bits)),
             "weights":      Out(stream.Signature(config.beat_bits)),
             "matvec":       Out(stream.Signature(Command)),
+            "matvec_end":   In(1),
             "fault":        Out(1),
             "idle":         Out(1),
             "stall_tape":   Out(1),
@@ -217,6 +220,8 @@ class Sequencer(wiring.Component):
                 ]
                 with m.If(beat & (left == 1)):
                     m.next = "Descriptor"
+                with m.If(beat & ((left == 1) ^ self.matvec_end)):
+                    m.next = "Fault"
             with m.State("Fault"):
                 m.d.comb += self.fault.eq(1)
         return m

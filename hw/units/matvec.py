@@ -64,6 +64,8 @@ class MatVec(wiring.Component):
         Where the codes come from.
     drain : ``In(SumsSignature)``
         Where the sums go, in the order of the commands.
+    at_end : ``Out(1)``
+        The beat that is awaited is the last one of its matrix.
     idle : ``Out(1)``
         All sums of accepted commands are ready.
     """
@@ -75,6 +77,7 @@ class MatVec(wiring.Component):
             "weights": In(stream.Signature(config.beat_bits)),
             "fill":    In(CodesSignature(config)),
             "drain":   In(SumsSignature(config)),
+            "at_end":  Out(1),
             "idle":    Out(1),
         })
 
@@ -108,6 +111,7 @@ class MatVec(wiring.Component):
             self.weights.ready.eq(streaming & (sum(recent) <= top)),
             accept.eq(self.weights.valid & self.weights.ready),
             ends.eq(accept & (group == top)),
+            self.at_end.eq(streaming & last & (group == top)),
 
             self.command.ready.eq(~busy & activations.loaded & sums.free),
             start.eq(self.command.valid & self.command.ready),

@@ -86,6 +86,16 @@ class Harness:
         self.drainer  = Drainer(dut, CONFIG, stall=v_stall)
         self.commands = Source(dut, "command", shape=Command, stall=c_stall)
         self.weights  = Source(dut, "weights", stall=w_stall)
+        #: For each beat that was taken, whether it was to be the last one of its matrix.
+        self.ends     = []
+        cocotb.start_soon(self._watch(dut))
+
+    async def _watch(self, dut):
+        while True:
+            await RisingEdge(dut.clk)
+            await ReadOnly()
+            if dut.weights__valid.value == 1 and dut.weights__ready.value == 1:
+                self.ends.append(int(dut.at_end.value))
 
     async def fill(self, matrices: list[Matrix]):
         for matrix in matrices:
@@ -123,6 +133,8 @@ async def multiplies(dut, w_stall, c_stall, v_stall):
     await harness.play(matrices)
     await ReadOnly()
     assert int(dut.idle.value)
+    assert harness.ends == [place == len(matrix.beats) - 1
+                            for matrix in matrices for place in range(len(matrix.beats))]
     # What was popped last can still be read.
     last = matrices[-1]
     assert (await harness.drainer.read(len(last.trits), last=True, pop=False) == last.product).all()

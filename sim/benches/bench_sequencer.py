@@ -56,6 +56,7 @@ class Segment:
         self.octets  = octets
         self.command = {"embed": slot is not None, "slot": slot or 0, "beats": len(octets) // CONFIG.beat_bytes}
         self.vector, self.load, self.parameters, self.matvec, self.weights = [], [], [], [], []
+        self.ends = []                          # for each beat of the weights, whether its matrix ends
         if slot is not None:
             count = len(beats(octets))
             self.load, self.parameters = [count], beats(octets)
@@ -69,6 +70,7 @@ class Segment:
             if fields["opcode"] is Op.MATVEC:
                 self.matvec.append((fields["length"], fields["place"], fields["release"]))
                 self.weights += beats(owned.tobytes())
+                self.ends    += [0] * (fields["beats"] - 1) + [1]
             else:
                 self.vector.append((fields, None))
                 self.load += [fields["beats"]] * fields["weighted"]
@@ -102,13 +104,18 @@ class Harness:
         self.stalls   = {"stall_tape": [], "stall_array": [], "stall_vector": []}
         #: Segments and operations that had been taken whenever it was idle.
         self.idle_at  = set()
+        #: Of the weights that are still to be taken.
+        self.ends     = []
         dut.hidden.value = HIDDEN
         cocotb.start_soon(self._watch())
 
     async def _watch(self):
         while True:
             await RisingEdge(self.dut.clk)
+            self.dut.matvec_end.value = bool(self.ends and self.ends[0])
             await ReadOnly()
+            if self.dut.weights__valid.value == 1 and self.dut.weights__ready.value == 1:
+                self.ends = self.ends[1:]
             for name, when in self.stalls.items():
                 if int(getattr(self.dut, name).value):
                     when.append(round(get_sim_time("ns")) // CLOCK_PERIOD_NS)
@@ -117,6 +124,7 @@ class Harness:
 
     def send(self, segments: list[Segment]):
         self.segments.send(segment.command for segment in segments)
+        self.ends += [end for segment in segments for end in segment.ends]
         self.beats.send(beat for segment in segments for beat in beats(segment.octets))
 
     async def check(self, segments: list[Segment], *, sinks=None):
@@ -242,6 +250,26 @@ async def stops_at_what_makes_no_sense(dut, case):
 
 
 @cocotb.test(timeout_time=200, timeout_unit="us")
+@cocotb.parametrize(taken=[1, 2, 4])
+async def stops_where_a_matrix_ends_elsewhere(dut, taken):
+    """The descriptor claims three beats, the array wants as many as `taken`."""
+    harness = Harness(dut)
+    await reset(dut)
+    octets  = tape.pack_descriptor(CONFIG, opcode=Op.MATVEC, length=1, place=1, beats=3) + draw_octets(3)
+    segment = Segment(octets + draw_descriptor(Op.SCAN))
+    segment.ends = [0] * (taken - 1) + [1]
+    harness.send([segment])
+    for sink in harness.sinks.values():
+        cocotb.start_soon(sink.get(1 << 20))
+    await ClockCycles(dut.clk, 40)
+    await ReadOnly()
+    assert int(dut.fault.value)
+    assert not int(dut.idle.value)
+    assert len(harness.sinks["weights"].cycles) == min(taken, 3)
+    assert not harness.sinks["vector"].cycles
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(after=[1, 4, 11, 30, 70])
 async def resumes_after_reset(dut, after):
     harness = Harness(dut, vector=0.5, load=0.5, array=0.5)
@@ -251,7 +279,7 @@ async def resumes_after_reset(dut, after):
     await ClockCycles(dut.clk, after)
     for task in tasks:
         task.cancel()
-    for port in (harness.segments, harness.beats, *harness.sinks.values()):
+    for port in (harness.segments, harness.beats, *harness.sinks.values(), harness.ends):
         port.clear()
     await reset(dut)
     segments = [Segment.draw() for _ in range(3)]

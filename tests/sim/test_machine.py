@@ -4,6 +4,7 @@ The machines are compiled once; the host drives them through the frames of the l
 do the memory's streams.
 """
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from terngen.host.compile import compile_tape, default_config
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Device
+from terngen.host.errors import DeviceError
 from terngen.hw.contract.config import Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
-from terngen.hw.contract.tape import Tape
+from terngen.hw.contract.tape import Op, Tape, pack_descriptor, walk
 from terngen.sim.bench import Bench, greedy
 from terngen.sim.memory import MemoryModel
 
@@ -175,6 +177,35 @@ def test_interrupted(device, answers, again):
         device = Device(transport, device.tape)
         device.load(start=len(device.tape.image))       # the memory has kept the tape
         assert sequence(device, TOKENS[:3]) == answers[:3]
+
+
+@pytest.mark.parametrize("op, change", [
+    (Op.SCAN,   {"length": 0}),
+    (Op.SCAN,   {"beats": 0}),
+    (Op.MATVEC, {"beats": 1}),
+    (Op.MATVEC, {"beats": 1000}),
+    (Op.MATVEC, {"beats": 0xFFFF_FFFF}),
+    (Op.MLGRU,  {"place": 0xF_FFFF}),
+])
+def test_senseless(tape, device, answers, op, change):
+    """A descriptor that makes no sense is a fault of both machines; then a new session has right answers."""
+    beat, fields, _ = next(step for step in walk(tape.config, tape.image, tape.marks["layers"])
+                           if step[1]["opcode"] is op)
+    octets = pack_descriptor(tape.config, **fields | change)
+    image  = np.array(tape.image)
+    image[beat * tape.config.beat_bytes:][:len(octets)] = np.frombuffer(octets, np.uint8)
+    broken = dataclasses.replace(tape, image=image)
+    golden = Device.open("golden", broken)
+    golden.load()
+    device.transport.model.memory_write(0, image.tobytes())
+    for each in golden, device:
+        with pytest.raises(DeviceError, match=r"machine met a descriptor that it does not know"):
+            each.step({0: 3}, reset=[0])
+    device.transport.model.memory_write(0, tape.image.tobytes())
+    device.transport._connect()
+    device = Device(device.transport, tape)
+    device.load(start=len(tape.image))
+    assert sequence(device, TOKENS[:2]) == answers[:2]
 
 
 def remember(told, done, total):
