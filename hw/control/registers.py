@@ -124,16 +124,20 @@ class Registers(wiring.Component):
         }
 
         # Results and sums are looked up with parts of the address.
-        lane_bits = config.lanes.bit_length() - 1
-        place     = Signal(5)
-        is_result = Signal()
-        is_sum    = Signal()
-        lane      = address[2:2 + lane_bits]
+        lane_bits   = config.lanes.bit_length() - 1
+        result_bits = regs.RESULT_STRIDE.bit_length() - 1
+        tape_bit    = regs.TAPE_BASE.bit_length() - 1
+        sums_bit    = regs.SUMS_BASE.bit_length() - 1
+        place       = Signal(result_bits - 2)
+        is_result   = Signal()
+        is_sum      = Signal()
+        lane        = address[2:2 + lane_bits]
         m.d.comb += [
-            is_sum.eq(address[30]),
-            is_result.eq(~address[30:].any() & (address >= regs.RESULT_BASE)),
-            place.eq(address[2:7]),
-            self.top_slot.eq(address[7:] - (regs.RESULT_BASE >> 7)),
+            is_sum.eq(address[sums_bit]),
+            is_result.eq((address >= regs.RESULT_BASE) & (address < regs.result_address(config.slots))
+                         & (place < regs.RESULT_TOP + 2 * config.top_k)),
+            place.eq(address[2:result_bits]),
+            self.top_slot.eq(address[result_bits:] - (regs.RESULT_BASE >> result_bits)),
             self.top_place.eq((place - regs.RESULT_TOP) >> 1),
             self.sums_group.eq(address[2 + lane_bits:]),
             self.sums_slot.eq(address[2 + lane_bits + config.group_bits:]),
@@ -170,7 +174,7 @@ class Registers(wiring.Component):
                     with m.Else():
                         m.next = "Read"
             with m.State("Write"):
-                with m.If(address[31]):
+                with m.If(address[tape_bit]):
                     m.d.comb += self.tape.valid.eq(1)
                     with m.If(self.tape.ready):
                         m.next = "Access"

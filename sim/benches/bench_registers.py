@@ -206,6 +206,12 @@ async def shows_results_and_sums(dut, stall):
             expected.append((regs.result_address(slot, regs.RESULT_TOP + 2 * place + 1), total & WORD))
         for row in range(CONFIG.rows):
             expected.append((regs.sum_address(CONFIG, slot, row), machine.sums[slot][row] & WORD))
+    # There is nothing behind the last candidate and the last slot.
+    words = regs.RESULT_STRIDE // 4
+    expected += [(regs.result_address(slot, word), 0) for slot in range(CONFIG.slots)
+                 for word in range(regs.RESULT_TOP + 2 * CONFIG.top_k, words)]
+    expected += [(regs.result_address(CONFIG.slots, word), 0) for word in range(words)]
+    expected += [(regs.SUMS_BASE - regs.RESULT_STRIDE + 4 * word, 0) for word in range(words)]
     rng.shuffle(expected)
     for address, _ in expected:
         harness.send(address)
