@@ -18,7 +18,7 @@ from terngen.hw.units import parameters, sums
 from terngen.hw.units.vector import Vector, command_layout
 from terngen.sim.cocotb_stream import Source, reset
 from terngen.sim.golden.machine import GoldenMachine
-from terngen.sim.trace import decode
+from terngen.sim.trace import decode, event_words
 
 
 def operations(config, rng, *, hidden, wide):
@@ -84,8 +84,8 @@ def padded(values, lanes):
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
-@cocotb.parametrize(i_stall=[0, 0.4])
-async def equals_golden_machine(dut, i_stall):
+@cocotb.parametrize((("i_stall", "o_stall"), [(0, 0), (0.4, 0.95)]))
+async def equals_golden_machine(dut, i_stall, o_stall):
     config = Config.from_dict(json.loads(os.environ["CONFIG"]))
     rng    = random.Random(int(os.environ["SEED"]))
     hidden, wide = config.hidden, config.wide
@@ -103,34 +103,43 @@ async def equals_golden_machine(dut, i_stall):
         getattr(dut, name).value = 0
     await reset(dut, cycles=4)      # the first edge may still see unknown inputs
 
-    layout, words, codes = trace.event_layout(config), [], []
+    words, codes   = [], []
     weights, rows = Bank(parameters.READ_LATENCY), Bank(sums.READ_LATENCY)
-    needs = {"weights": False, "sums": False}
+    needs = {"weights": False, "sums": False, "codes": False}
+    there = dict.fromkeys(needs, False)         # what is needed may be late, but stays until it is taken
     spent = [0]                     # cycles in which an operation was offered
     unit  = Vector(config)
 
     async def surroundings():
         while True:
             await FallingEdge(dut.clk)
-            dut.weights__ready.value = needs["weights"]
-            dut.sums__ready.value    = needs["sums"]
-            dut.codes__free.value    = 1
-            groups = weights.answer((int(dut.weights__group.value),))
+            for name, needed in needs.items():
+                there[name] = needed and (there[name] or rng.random() >= o_stall)
+            dut.weights__ready.value = there["weights"]
+            dut.sums__ready.value    = there["sums"]
+            dut.codes__free.value    = there["codes"]
+            group  = (int(dut.weights__group.value),)
+            groups = weights.answer(group if there["weights"] else None)
             dut.weights__codes.value = groups if groups is not None else rng.getrandbits(fmt.width)
-            found = rows.answer((int(dut.sums__slot.value), int(dut.sums__group.value)))
+            group = (int(dut.sums__slot.value), int(dut.sums__group.value))
+            found = rows.answer(group if there["sums"] else None)
             dut.sums__sums.value = found if found is not None else rng.getrandbits(config.acc_width)
             if dut.trace__valid.value:
                 words.append(int(dut.trace__event.value))
             if dut.codes__valid.value:
+                assert there["codes"]
                 codes.append((int(dut.codes__slot.value), int(dut.codes__group.value),
                               int(dut.codes__codes.value)))
             spent[0] += int(dut.command__valid.value)
             if dut.weights__pop.value:
-                assert needs["weights"]
+                assert there["weights"]
                 needs["weights"] = False
             if dut.sums__pop.value:
-                assert needs["sums"]
+                assert there["sums"]
                 needs["sums"] = False
+            if dut.codes__push.value:
+                assert there["codes"]
+                needs["codes"] = False
 
     cocotb.start_soon(surroundings())
 
@@ -147,13 +156,14 @@ async def equals_golden_machine(dut, i_stall):
         dut.sums__tags.value = pack(fields["tags"], fmt.width)
         needs["weights"] = bool(fields["weighted"]) or fields["opcode"] is Op.EMBED
         needs["sums"]    = fields["opcode"] in DRAINS
+        needs["codes"]   = fields["opcode"] is Op.QUANTISE
         plain = {name: fields[name] for name in fields if name not in ("parameters", "sums", "tags")}
         spent[0] = 0
         await source.put([{"descriptor": plain, "slot": slot}])
         last   = bool(fields.get("last"))
         active = 1 if fields["opcode"] is Op.EMBED else int(dut.mask.value).bit_count()
         limit  = unit.cycles(fields["opcode"], fields["length"], active=active, last=last)
-        assert spent[0] <= limit if last else spent[0] == limit
+        assert o_stall or (spent[0] <= limit if last else spent[0] == limit)
 
     known = np.zeros(golden.h.shape, bool)
     for _ in range(int(os.environ["ROUNDS"])):
@@ -200,7 +210,7 @@ async def equals_golden_machine(dut, i_stall):
                 codes.clear()
 
     # Everything that the unit showed, in order.
-    count  = -(-layout.size // 32)
+    count  = event_words(config)
     raw    = np.array([[word >> 32 * index & 0xFFFF_FFFF for index in range(count)] for word in words],
                       np.uint32)
     actual = decode(config, raw)
