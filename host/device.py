@@ -229,8 +229,8 @@ class Device:
         words  = np.frombuffer(self.transport.read(Reg.WAIT.value, 4 * 6), "<u4")
         status = bits.unpack(Status, int(words[0]).to_bytes(bits.size(Status), "little"))
         if status["fault"]:
-            raise DeviceError(f"{self.transport.description} met a descriptor that it does not "
-                              f"know; load the tape again")
+            raise DeviceError(f"{self.transport.description} met a descriptor that makes no "
+                              f"sense to it; load the tape again")
         return Counters(*(int(word) for word in words[1:]))
 
     def results(self, slot: int) -> Result:

@@ -262,7 +262,7 @@ def test_fault(slotted):
     """A machine that meets something else than a descriptor stops, and says so."""
     device = Device.open("golden", dataclasses.replace(slotted, marks={**slotted.marks, "noise": Mark(0, 100)}))
     device.load()
-    with pytest.raises(DeviceError, match=r"^golden machine met a descriptor that it does not know; load the tape "
+    with pytest.raises(DeviceError, match=r"^golden machine met a descriptor that makes no sense to it; load the tape "
                                           r"again$"):
         device.play("noise", [0])
 

@@ -125,7 +125,7 @@ def test_sums(tape, golden):
 def test_nothing_loaded(tape):
     """A machine without a tape stops, says why, and is well after a reset."""
     device = Device.open("golden", tape)
-    with pytest.raises(DeviceError, match=r"^golden machine met a descriptor that it does not know; "):
+    with pytest.raises(DeviceError, match=r"^golden machine met a descriptor that makes no sense to it; "):
         device.play("layers", [0])
     assert "Tape ends" in device.transport.fault
     device.transport.reset()

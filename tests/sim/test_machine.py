@@ -199,7 +199,7 @@ def test_senseless(tape, device, answers, op, change):
     golden.load()
     device.transport.model.memory_write(0, image.tobytes())
     for each in golden, device:
-        with pytest.raises(DeviceError, match=r"machine met a descriptor that it does not know"):
+        with pytest.raises(DeviceError, match=r"machine met a descriptor that makes no sense to it"):
             each.step({0: 3}, reset=[0])
     device.transport.model.memory_write(0, tape.image.tobytes())
     device.transport._connect()

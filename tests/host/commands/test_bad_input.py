@@ -139,7 +139,7 @@ def test_nonsense_on_the_tape(terngen, speaking_tape, work, tokens):
     result = terngen("logits", "fake.tape", "--tokens", tokens(1), "--out", "out", code=8)
     assert result.stderr.startswith("Error: Tape cannot be played: ")
     result = terngen("run", "fake.tape", code=7)
-    assert result.stderr.startswith("Error: golden machine met a descriptor that it does not know; ")
+    assert result.stderr.startswith("Error: golden machine met a descriptor that makes no sense to it; ")
     assert not (work / "out").exists()
 
 
