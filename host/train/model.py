@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from terngen.host.train.scan import scan
 from terngen.host.train.settings import ModelConfig
 
-__all__ = ["HGRNBit", "rms_norm"]
+__all__ = ["SCALE_FLOOR", "BitLinear", "HGRNBit", "rms_norm", "ternary"]
 
 #: The epsilon of the norm inside every BitLinear: the default of the public fused kernel, which never
 #: receives the one of the configuration.
@@ -30,6 +30,12 @@ SCALE_FLOOR = 1e-5
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Scale the last axis to a root mean square of one, then by `weight`."""
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+
+def ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The trits of a matrix, in its own type, and the mean of its magnitudes, which scales them."""
+    mean = weight.abs().mean().clamp(min=SCALE_FLOOR)
+    return torch.round(weight * (1 / mean)).clamp(-1, 1), mean
 
 
 class _TernaryProduct(torch.autograd.Function):
@@ -45,8 +51,7 @@ class _TernaryProduct(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, weight: Tensor) -> Tensor:
         scale = 127 / y.abs().amax(-1, keepdim=True).clamp(min=SCALE_FLOOR)
         codes = torch.round(y * scale).clamp(-128, 127)
-        mean = weight.abs().mean().clamp(min=SCALE_FLOOR)
-        trits = torch.round(weight * (1 / mean)).clamp(-1, 1)
+        trits, mean = ternary(weight)
         # What travels to the backward pass, in a quarter of the memory.
         codes8, trits8 = codes.to(torch.int8), trits.to(torch.int8)
         ctx.save_for_backward(codes8, scale, trits8, mean)

@@ -21,7 +21,7 @@ from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import InputError
 from terngen.host.files import replacing
 from terngen.host.train import data
-from terngen.host.train.model import HGRNBit
+from terngen.host.train.model import SCALE_FLOOR, BitLinear, HGRNBit, ternary
 from terngen.host.train.settings import ModelConfig, Recipe
 from terngen.host.train.stepper import Stepper
 
@@ -29,11 +29,30 @@ __all__ = ["bits_per_byte", "load", "save", "train"]
 
 #: Tokens of a long text that go through a model at a time; the state is carried.
 LONG_WINDOW = 4096
+#: How far from the threshold of its trit a stored weight is at least, as a share of the threshold: four
+#: times what rounding to bfloat16 moves it, because the threshold moves a little as well.
+SETTLED_GAP = 2**-7
+
+
+@torch.no_grad()
+def settled(weight: Tensor) -> Tensor:
+    """The weights of a ternary matrix in bfloat16, with the trits of the float32 ones.
+
+    Training leaves many weights (up to a third of a matrix) within a thousandth of the threshold between
+    two trits, where they swing at every step (Nagel et al., "Overcoming oscillations in quantization-aware
+    training", 2022). Rounding alone would throw them to either side, so they are first moved apart, by more
+    than bfloat16 can lose.
+    """
+    threshold = weight.abs().mean().clamp(min=SCALE_FLOOR) / 2
+    size      = torch.where(ternary(weight)[0] == 0, weight.abs().clamp(max=threshold * (1 - SETTLED_GAP)),
+                            weight.abs().clamp(min=threshold * (1 + SETTLED_GAP)))
+    return size.copysign(weight).to(torch.bfloat16)
 
 
 def shipped(model: HGRNBit) -> dict[str, Tensor]:
     """The parameters as a checkpoint stores them: bfloat16, on the CPU."""
-    return {name: value.detach().to("cpu", torch.bfloat16).contiguous()
+    matrices = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, BitLinear)}
+    return {name: (settled(value) if name in matrices else value.detach().to(torch.bfloat16)).cpu().contiguous()
             for name, value in model.state_dict().items()}
 
 
