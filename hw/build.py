@@ -412,10 +412,10 @@ def _netlist(text: str, target: str, dsp: bool) -> dict[str, Any]:
     """Cells of the synthesised top module: a netlist as Yosys writes it in JSON."""
     with tempfile.TemporaryDirectory(prefix="terngen-") as scratch:
         folder = Path(scratch)
-        (folder / "top.il").write_text(_dont_care(text))
-        # Numbers for what has no name: some of Amaranth's are taken again by the logic optimiser, which then fails.
-        (folder / "top.ys").write_text(f"read_rtlil top.il\nrename -enumerate\n"
-                                       f"{TARGETS[target]}{'' if dsp else ' -nodsp'}\nwrite_json top.json\n")
+        # Amaranth names an element of `x` as the logic optimiser names a bit of it, and then that fails.
+        (folder / "top.il").write_text(re.sub(r"(?<=\S)\[(\d+)\]", r".\1", _dont_care(text)))
+        (folder / "top.ys").write_text(f"read_rtlil top.il\n{TARGETS[target]}{'' if dsp else ' -nodsp'}\n"
+                                       f"write_json top.json\n")
         _run(_YOSYS, ["top.ys"], folder)
         netlist = json.loads((folder / "top.json").read_text())
     if target == "ecp5":
