@@ -226,6 +226,7 @@ class InverseRoot(wiring.Component):
         odd   = below & 1
 
         operand = Signal(_SUM_BITS)
+        empty   = Signal()
         x       = operand[-size:]
         triple  = Signal(size + 2)
         field   = Signal(range(-(1 << fmt.exponent_bits + 1), 1 << fmt.exponent_bits + 1))
@@ -248,6 +249,7 @@ class InverseRoot(wiring.Component):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [
                     operand.eq(self.i.payload.sum << odd),
+                    empty.eq(~self.i.payload.sum.any()),
                     field.eq(fmt.bias + (below + odd - _SUM_BITS) // 2 - (self.i.payload.highest << 2)),
                     left.eq(self._digits),
                 ]
@@ -259,7 +261,7 @@ class InverseRoot(wiring.Component):
                     b.eq(x),
                     triple.eq(x + (x << 1)),
                 ]
-                with m.If(~operand.any()):
+                with m.If(empty):
                     m.d.sync += self.o.payload.eq(fmt.largest)
                     m.next = "Done"
                 with m.Elif(operand[-2:].any()):
