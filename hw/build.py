@@ -271,8 +271,8 @@ def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed:
 
 def versions() -> dict[str, str]:
     """Tools that would be used, and their versions; without those that are missing."""
-    return {name: importlib.metadata.version(name)
-            for name in [*_YOSYS, *_NEXTPNR] if _installed(name)}
+    found = [next((name for name in programs if _installed(name)), None) for programs in (_YOSYS, _NEXTPNR)]
+    return {name: importlib.metadata.version(name) for name in found if name is not None}
 
 
 # Ports.

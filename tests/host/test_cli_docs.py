@@ -21,6 +21,7 @@ ARGUMENTS = {
     "logits":     ["logits", "fairy.tape", "--tokens", "tokens.npy", "--out", "golden.npy"],
     "perplexity": ["perplexity", "fairy.tape", "--text", "text.txt"],
     "bench":      ["bench", "fairy.tape", "--tokens", "1"],
+    "synth":      ["synth", "to-int8"],
 }
 
 
