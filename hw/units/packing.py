@@ -64,15 +64,16 @@ def shift_right(m, value, amount):
         The shifted value, as wide as before, and bits of which one is set if a one was shifted out.
     """
     levels = len(value).bit_length()
-    amount = amount[:levels] | amount[levels:].any().replicate(min(levels, len(amount)))
-    lost   = []
+    far    = amount[levels:].any()          # too far for the levels; known beside them
+    amount = amount[:levels]
+    lost   = [far & value.any()]
     for bit in reversed(range(len(amount))):
         step    = 1 << bit
         shifted = Signal(len(value), name=f"shifted_{step}")
         m.d.comb += shifted.eq(Mux(amount[bit], value >> step, value))
         lost.append(amount[bit] & value[:step].any())
         value = shifted
-    return value, Cat(lost)
+    return value & ~far.replicate(len(value)), Cat(lost)
 
 
 def all_ones(m, mantissa, name):
