@@ -166,7 +166,7 @@ class Vector(wiring.Component):
         })
 
     def cycles(self, op: Op, length: int, *, active: int, last: bool = False) -> int:
-        """Cycles of an operation when nothing keeps it waiting; with a root, at most.
+        """Cycles of an operation when nothing keeps it waiting, whatever its numbers.
 
         Parameters
         ----------
