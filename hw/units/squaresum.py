@@ -151,8 +151,9 @@ class InverseRoot(wiring.Component):
     """The inverse of a square root, one bit in a cycle.
 
     Computes steps 2 to 4 of :func:`~terngen.hw.contract.formats.inverse_root`. The operand x is shifted to
-    the left, eight places at a time and then two at a time, in as many cycles whatever it is. Then r, the largest integer with ``r * r * x <= 2**(2 * p)``, grows bit by
-    bit: with ``a = 4**k - r * r * x`` after k bits,
+    the left, eight places at a time and then two at a time, in as many cycles whatever it is. Then r, the
+    largest integer with ``r * r * x <= 2**(2 * p)``, grows bit by bit: with ``a = 4**k - r * r * x`` after
+    k bits,
 
         ``a' = 4 * a - d * b``, ``b' = 2 * b + (4 * d - 1) * x``, where ``b = (4 * r + 1) * x``
 
