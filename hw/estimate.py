@@ -22,7 +22,7 @@ from typing import Any
 
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import DRAINS, Op, descriptor_beats
-from terngen.hw.control import player, sequencer
+from terngen.hw.control import decode, player, sequencer
 from terngen.hw.memory import Queue
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.units import parameters
@@ -362,7 +362,8 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
     source : :class:`Source`
         Timing of the memory.
     phase : :class:`int`
-        Cycles from power-up to the start of the step. Only a source with pauses depends on it.
+        Cycles from power-up to the cycle in which the player is started. Only a source with pauses depends
+        on it.
     """
     tape    = _Tape(config, source, phase)
     machine = _Machine(config, tape, active)
@@ -384,4 +385,4 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
         tape.request(cycle + 1, start, count)
         cycle = machine.play(cycle + 1, descriptors) + 2
     cycle = max(cycle, machine.idle)
-    return Step(cycle + player.SETTLE_CYCLES - 1, tape.taken)
+    return Step(cycle + player.SETTLE_CYCLES - 1 + decode.cycles(config, steps=1), tape.taken)
