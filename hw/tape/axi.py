@@ -74,7 +74,7 @@ class AxiTape(wiring.Component):
     burst : :class:`int`
         Beats of the longest burst, a power of two up to 256, at most 4 KiB.
     bursts : :class:`int`
-        Bursts under way, a power of two; the queue has room for so many.
+        Bursts of that length under way, a power of two; the queue has room for so many.
     base : :class:`int`
         Address of the first beat, a multiple of the longest burst.
 
