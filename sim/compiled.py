@@ -219,7 +219,7 @@ class CompiledModel:
         for name, value in (("stall_in", stall_in), ("stall_out", stall_out)):
             if not 0 <= value < 1:
                 raise ValueError(f"{name} must be a probability less than 1, not {value!r}")
-        memory = MemoryModel(channels=max(1, library.channels)) if memory is None else memory
+        memory = MemoryModel() if memory is None else memory
         if library.memory and memory.channels != library.channels:
             raise ValueError(f"Machine has a tape in {library.channels} memories, so memory channels must "
                              f"be {library.channels}, not {memory.channels}")
@@ -230,7 +230,8 @@ class CompiledModel:
             seed=seed, latency=memory.latency, jitter=memory.jitter, rate=memory.rate.numerator,
             rate_of=memory.rate.denominator, row_beats=memory.row_beats, row_pause=memory.row_pause,
             refresh_period=memory.refresh_period, refresh_pause=memory.refresh_pause,
-            stall_memory=round(memory.stall * (1 << 32)), stall_in=round(stall_in * (1 << 32)), stall_out=round(stall_out * (1 << 32))))
+            stall_memory=round(memory.stall * (1 << 32)), stall_in=round(stall_in * (1 << 32)),
+            stall_out=round(stall_out * (1 << 32))))
         if waveform is not None:
             self._code.machine_waveform(self._handle, os.fsencode(waveform.path), waveform.first,
                                         waveform.last)

@@ -323,8 +323,10 @@ class SimTransport(FrameTransport):
         library  = compile_machine(machine_verilog(config, onchip=onchip, channels=channels), config=config,
                                    waveform=waveform is not None, optimisation=optimisation)
         self.config  = config
+        #: Timing of the memory outside.
+        self.memory  = MemoryModel() if memory is None else memory
         #: The machine: its counters, memory and trace.
-        self.model   = CompiledModel(library, memory=memory, stall_in=link_stall,
+        self.model   = CompiledModel(library, memory=self.memory, stall_in=link_stall,
                                      stall_out=link_stall, seed=seed, waveform=waveform)
         self._direct = direct
         self._beats  = 0        # in the memory

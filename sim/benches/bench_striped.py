@@ -1,5 +1,6 @@
 """Benches of the tape that is striped over AXI4 memories, and of the tape behind one."""
 
+import functools
 import itertools
 import os
 import random
@@ -179,9 +180,10 @@ async def latencies_differ(dut, o_stall, spread):
     """Each burst of each memory has its own latency."""
     rng = random.Random(int(os.environ["SEED"]) + spread)
     load, play, beats = drivers(dut, rng, o_stall, o_stall)
-    depth    = 4 * PAGE_BYTES // PART if spread == 0 else 700
+    depth    = PAGE_BYTES // PART + 99 if spread == 0 else 500
     contents = [rng.getrandbits(CONFIG.beat_bits) for _ in range(depth)]
-    rams     = [Delayed(dut, channel, contents, lambda slowest=rng.randrange(spread + 1): 1 + rng.randint(0, slowest))
+    slowest  = [rng.randrange(spread + 1) for _ in range(CHANNELS)]
+    rams     = [Delayed(dut, channel, contents, functools.partial(rng.randint, 1, 1 + slowest[channel]))
                 for channel in range(CHANNELS)]
     await reset(dut)
     found = [(5, depth - 5), *plays(rng, depth)[1:]]
@@ -197,7 +199,7 @@ async def one_beat_per_cycle(dut):
     """With the latency that is promised to be hidden, also from one request to the next."""
     rng = random.Random(int(os.environ["SEED"]))
     load, play, beats = drivers(dut, rng)
-    depth    = 20 * BURST * BURSTS
+    depth    = 6 * BURST * BURSTS
     latency  = BURST * (BURSTS - 1) - 8
     assert latency >= 100
     contents = [rng.getrandbits(CONFIG.beat_bits) for _ in range(depth)]
