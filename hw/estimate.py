@@ -45,6 +45,8 @@ class Source:
     ----------
     latency : :class:`int`
         Cycles from a request to its first beat, at least 1.
+    requests : :class:`int`
+        Requests that it holds, with the one that it serves.
     rate : :class:`~fractions.Fraction`
         Cycles of the memory in one of the machine, at most 1. It gives at most a beat in each.
     row_beats, row_pause : :class:`int`
@@ -54,6 +56,7 @@ class Source:
     """
 
     latency:        int      = 1
+    requests:       int      = 4
     rate:           Fraction = Fraction(1)
     row_beats:      int      = 0
     row_pause:      int      = 0
@@ -145,6 +148,10 @@ class _Tape:
         self._gave     = _LONG_AGO
         self._took     = _LONG_AGO
         self._row      = -1             # that is open
+        #: Requests that the source holds.
+        self.requests  = source.requests
+        #: Cycle of the last beat of each request that is complete.
+        self.ends: list[int] = []
 
     def request(self, cycle: int, start: int, count: int) -> None:
         """The source is asked, in that cycle, for `count` beats from beat `start` on."""
@@ -210,6 +217,8 @@ class _Tape:
         piece = _Piece(source, self._phase, self._given, end - self._given, cycle, address)
         self._pieces.append(piece)
         self._gave  = piece.cycle(end - 1)
+        if end == self._requests[0][1]:
+            self.ends.append(self._gave)
         self._given = end
         if source.row_beats:
             self._row = (address + piece.end - piece.first - 1) // source.row_beats
@@ -244,16 +253,58 @@ class _Machine:
         self._drained: list[int] = []
         self._block = _LONG_AGO         # cycle in which the array took its last block
 
+        self._asked  = _LONG_AGO        # cycle in which the source took the last request
+        self._waits: deque[tuple[int, int, Iterable[Mapping[str, Any]]]] = deque()
+        self._end    = _LONG_AGO        # cycle in which the last segment was complete
+        self._played = 0                # segments that were
+
+    def segment(self, cycle: int, start: int, count: int,
+                descriptors: Iterable[Mapping[str, Any]] = (), *, row: int = 0) -> int:
+        """Beats that the player asks for in a cycle: an embedding row for a slot, or descriptors.
+
+        Returns
+        -------
+        int
+            The cycle in which the player goes on.
+        """
+        number = self._played + len(self._waits)
+        asked  = max(cycle, self._asked)                # the reader holds one request
+        self._asked = asked + 1
+        if number >= self._tape.requests:
+            # The source takes a request when it is done with an earlier one, which goes so far.
+            while self._played <= number - self._tape.requests:
+                self._segment()
+            self._asked = max(self._asked, self._tape.ends[number - self._tape.requests] + 1)
+        self._tape.request(self._asked, start, count)
+        if row:
+            descriptors = [{"opcode": Op.EMBED, "length": row, "weighted": 1, "beats": count}]
+        self._waits.append((cycle, row, descriptors))
+        return asked + 2
+
+    def _segment(self) -> None:
+        """The sequencer takes the next segment from the queue of the player."""
+        cycle, row, descriptors = self._waits.popleft()
+        cycle = max(cycle + 1, self._end) + 2
+        if row:
+            fields, = descriptors
+            self._end = self._operation(cycle, fields, 1)
+        else:
+            self._end = self._play(cycle, descriptors)
+        self._played += 1
+
+    @property
+    def beats(self) -> int:
+        """Beats that were taken."""
+        return self._tape.taken
+
     @property
     def idle(self) -> int:
-        """The first cycle in which nothing is multiplied or computed."""
-        return max([_LONG_AGO, *(done + 1 for done in self._done[-1:]), *self._summed[-1:]])
+        """The first cycle in which nothing is read, multiplied or computed."""
+        while self._waits:
+            self._segment()
+        return max([_LONG_AGO, self._end + 1, *(done + 1 for done in self._done[-1:]), *self._summed[-1:]])
 
-    def embed(self, cycle: int, length: int, beats: int) -> int:
-        """An embedding row, from the cycle of its dispatch to that of its last beat."""
-        return self._operation(cycle, {"opcode": Op.EMBED, "length": length, "weighted": 1, "beats": beats}, 1)
-
-    def play(self, cycle: int, descriptors: Iterable[Mapping[str, Any]]) -> int:
+    def _play(self, cycle: int, descriptors: Iterable[Mapping[str, Any]]) -> int:
         """A part of the tape, from the cycle of the first descriptor to that behind the last one."""
         for fields in descriptors:
             cycle = self._tape.take(self._pieces, cycle) + self._decode
@@ -365,8 +416,7 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
         Cycles from power-up to the cycle in which the player is started. Only a source with pauses depends
         on it.
     """
-    tape    = _Tape(config, source, phase)
-    machine = _Machine(config, tape, active)
+    machine = _Machine(config, _Tape(config, source, phase), active)
     cycle   = 1
     if tokens is not None:
         origin, beats = embedding
@@ -374,15 +424,14 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
             if slot not in tokens:
                 cycle += 2
                 continue
+            # A cycle for the turn of the slot, one for each bit of the token, and one to see that there
+            # are no more; behind the request the turn ends.
             cycle += 1 + tokens[slot].bit_length() + 1
-            tape.request(cycle + 1, origin + tokens[slot] * beats, beats)
-            cycle  = machine.embed(cycle + 1, hidden, beats) + 2
-            cycle += 1
+            cycle  = machine.segment(cycle, origin + tokens[slot] * beats, beats, row=hidden) + 1
     else:
         cycle += 1
     cycle += 1
     if count:
-        tape.request(cycle + 1, start, count)
-        cycle = machine.play(cycle + 1, descriptors) + 2
-    cycle = max(cycle, machine.idle)
-    return Step(cycle + player.SETTLE_CYCLES - 1 + decode.cycles(config, steps=1), tape.taken)
+        cycle = machine.segment(cycle, start, count, descriptors)
+    cycle = max(cycle, machine.idle) + player.SETTLE_CYCLES - 1
+    return Step(cycle + decode.cycles(config, steps=1), machine.beats)

@@ -6,6 +6,7 @@ do the memory's streams.
 
 import dataclasses
 import functools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -262,6 +263,32 @@ def test_on_chip(make_tape, bench):
     machine = bench(tape, onchip=len(tape.image) // tape.config.beat_bytes, link_stall=0.1)
     greedy(machine.device, 6, seed=2)
     assert machine.gate()["mismatches"] == 0
+
+
+def test_striped(make_tape, bench):
+    """A tape over four memories, loaded through the link and their ports; each has random latencies and stalls."""
+    tape    = make_tape("tests/data/reference/tiny", slots=1)
+    memory  = MemoryModel(channels=4, latency=30, jitter=60, refresh_period=701, refresh_pause=43, stall=0.1)
+    machine = bench(tape, memory=memory, link_stall=0.1, seed=4)
+    assert machine.simulated.model.counters.loads == len(tape.image) // tape.config.beat_bytes
+    assert machine.simulated.model.memory_read(0, len(tape.image)) == tape.image.tobytes()
+    greedy(machine.device, 6, seed=2)
+    assert machine.gate()["mismatches"] == 0
+
+
+def test_source_never_waits(make_tape, bench):
+    """A memory that is a little slower than the machine gives a beat in each of its cycles, also from the
+    embedding into the layers, but for the start and the end of a step."""
+    tape    = make_tape("models/fairy-1m", prefetch=8192)
+    machine = bench(tape, memory=MemoryModel(rate=Fraction(3, 4), latency=10), direct=True)
+    machine.start()
+    steps   = greedy(machine.device, 3, seed=1)
+    figures = machine.figures(steps)
+    beats   = figures["tape_bytes_per_token"] / tape.config.beat_bytes
+    assert machine.gate()["mismatches"] == 0
+    # What is left of a step when its last beat has been given.
+    assert figures["attainment"] == pytest.approx(beats / (beats + figures["source_idle_per_token"]), rel=1e-3)
+    assert figures["peak_bytes_per_cycle"] == 6
 
 
 VARIANTS = {
