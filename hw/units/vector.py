@@ -1,6 +1,7 @@
 """The vector unit: everything that is done element by element."""
 
 import dataclasses
+import gc
 import warnings
 from collections.abc import Mapping
 from typing import Self
@@ -92,7 +93,9 @@ class Timing:
         """That of the machine, without making hardware of it."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnusedElaboratable)
-            return Vector(config).timing
+            timing = Vector(config).timing
+            gc.collect()        # components refer to each other, and warn when they go
+        return timing
 
     def cycles(self, op: Op, length: int, *, active: int, last: bool = False) -> int:
         """Cycles of an operation when nothing keeps it waiting, whatever its numbers.
