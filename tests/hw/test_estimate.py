@@ -4,8 +4,6 @@ The machines are compiled once; the driver of the host plays them.
 """
 
 import dataclasses
-import math
-import time
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ import pytest
 from terngen.host.compile import compile_tape, default_config
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Device
-from terngen.host.layout import Layout
 from terngen.hw import estimate
 from terngen.hw.contract.tape import Tape, walk
 from terngen.sim.memory import MemoryModel
