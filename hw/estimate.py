@@ -26,8 +26,7 @@ from terngen.hw.control import decode, player, sequencer
 from terngen.hw.memory import Queue
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.units import parameters
-from terngen.hw.units.activations import load_cycles
-from terngen.hw.units.array import latency
+from terngen.hw.units.array import latency, load_cycles
 from terngen.hw.units.sums import LEAD_CYCLES, PUSH_CYCLES, REUSE_CYCLES
 from terngen.hw.units.vector import Timing
 
@@ -356,7 +355,7 @@ class _Machine:
     def _matrix(self, cycle: int, fields: Mapping[str, Any]) -> int:
         """One matrix; the cycle of its last beat."""
         config, take = self._config, self._tape.take
-        groups = config.groups(fields["length"])
+        groups = config.row_groups(fields["length"])
         blocks = config.blocks(fields["place"])
         # Codes that were there before the step are in registers.
         codes  = len(self._freed)
