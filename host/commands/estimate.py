@@ -6,25 +6,16 @@ from typing import Any
 
 import click
 
+from terngen.host.commands.machines import fitted, geometry_options, source_of, step_of
 from terngen.host.commands.options import config_option, json_option, slots_option
 from terngen.host.convert.geometry import PUBLISHED
 
 __all__ = ["estimate"]
 
-#: Attainment that is worth more lanes.
-_ATTAINMENT = 0.97
-
-
 @click.command()
 @click.argument("model", metavar="[CKPT_OR_TAPE]", type=click.Path(path_type=Path), required=False)
-@click.option("--geometry", type=click.Choice(list(PUBLISHED)),
-              help="A published size instead of a model. Without --config and --lanes, there are as many lanes "
-                   "as keep the memory busy.")
 @config_option
-@click.option("--beat-bits", type=click.IntRange(min=1),
-              help="Width of the tape, instead of what the configuration says.")
-@click.option("--lanes", type=click.IntRange(min=1), help="Lanes of the vector unit, in the same way.")
-@click.option("--prefetch", type=click.IntRange(min=1), help="Beats that may be read ahead, in the same way.")
+@geometry_options
 @slots_option
 @click.option("--memory", metavar="LIST", default="",
               help="Timing of the tape memory, as for bench; without jitter, stalls and channels.")
@@ -43,40 +34,13 @@ def estimate(model: Path | None, geometry: str | None, config: str | None, beat_
 
     if (model is None) == (geometry is None):
         raise click.UsageError("Either a model or --geometry must be given.")
-    source  = _source(memory)
+    source  = source_of(memory)
     changes = {"beat_bits": beat_bits, "lanes": lanes, "prefetch": prefetch, "slots": slots}
     if model is not None:
         figures = _of_model(model, config, changes, source, clock)
     else:
         figures = _of_geometry(geometry, config, changes, source, clock)
     emit(as_json, figures, _lines(figures))
-
-
-def _source(memory: str) -> Any:
-    """Timing of a memory that is described as for the simulation.
-
-    Raises
-    ------
-    ConfigError
-        If it is refused, or depends on chance.
-    """
-    import dataclasses
-
-    from terngen.host.errors import ConfigError
-    from terngen.hw.estimate import Source
-    from terngen.sim.memory import MemoryModel
-
-    try:
-        given = MemoryModel.parse(memory)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    plain = MemoryModel()
-    for name in ("jitter", "stall", "channels"):
-        if (value := getattr(given, name)) != getattr(plain, name):
-            raise ConfigError(f"Memory {name} cannot be estimated, so it must be left out, not {value}")
-    values = dataclasses.asdict(given)
-    return Source(**{field.name: values[field.name] for field in dataclasses.fields(Source)
-                     if field.name in values})
 
 
 def _of_model(model: Path, config: str | None, changes: dict[str, int | None], source: Any,
@@ -86,6 +50,7 @@ def _of_model(model: Path, config: str | None, changes: dict[str, int | None], s
     from terngen.host.errors import ConfigError, InputError
     from terngen.host.models import open_model
     from terngen.hw.contract.tape import walk
+    from terngen.hw.estimate import step
 
     if not model.exists():
         raise InputError(f"There is no tape and no checkpoint folder at {model}")
@@ -101,66 +66,45 @@ def _of_model(model: Path, config: str | None, changes: dict[str, int | None], s
     parts = [tape.marks[name] for name in ("layers", "head")]
     descriptors = [fields for mark in parts for _, fields, _ in walk(tape.config, tape.image, mark)]
     facts = tape.model
-    return _figures(tape.config, descriptors, start=parts[0].start, count=sum(mark.count for mark in parts),
-                    vocab=facts["vocab_size"], hidden=facts["hidden_size"], weights=facts["ternary_weights"],
-                    embedding=(facts["embedding_start"], facts["embedding_beats"]), source=source, clock=clock)
+    machine = tape.config
+    taken = step(machine, descriptors, active=machine.slots,
+                 tokens=dict.fromkeys(range(machine.slots), facts["vocab_size"] - 1), hidden=facts["hidden_size"],
+                 embedding=(facts["embedding_start"], facts["embedding_beats"]), start=parts[0].start,
+                 count=sum(mark.count for mark in parts), source=source)
+    return _figures(machine, taken, weights=facts["ternary_weights"],
+                    rows=machine.slots * facts["embedding_beats"], source=source, clock=clock)
 
 
 def _of_geometry(name: str | None, config: str | None, changes: dict[str, int | None], source: Any,
                  clock: float) -> dict[str, Any]:
-    """A published size, on the machine with the fewest lanes that keep the memory busy."""
     from terngen.host import configs
     from terngen.host.convert.geometry import Geometry
-    from terngen.host.errors import ConfigError
 
     assert name is not None
     values   = {"model_type": "hgrn_bit", **PUBLISHED[name]}
     geometry = Geometry.from_config(values)
-    if config is None and changes["lanes"] is None:
-        # Two layers are like all of them.
-        part  = Geometry.from_config({**values, "num_hidden_layers": 2})
-        found: list[tuple[bool, float, int]] = []
-        lanes = 1
-        while not found or not found[-1][0]:
-            try:
-                machine = configs.model_config(part, configs.DEFAULT, **{**changes, "lanes": lanes})
-            except ConfigError:
-                break
-            attainment = _of_layout(part, machine, source, clock)["attainment"]
-            found.append((attainment >= _ATTAINMENT, attainment, -lanes))
-            lanes *= 2
-        if found:
-            changes = {**changes, "lanes": -max(found)[2]}
-    machine = configs.model_config(geometry, config or configs.DEFAULT, **changes)
+    machine  = (fitted(values, changes, source) if config is None
+                else configs.model_config(geometry, config, **changes))
     return _of_layout(geometry, machine, source, clock)
 
 
 def _of_layout(geometry: Any, machine: Any, source: Any, clock: float) -> dict[str, Any]:
-    from terngen.host.layout import Layout
-
-    layout = Layout(geometry, machine)
-    parts  = [layout.marks[name] for name in ("layers", "head")]
-    items  = [*layout.items["layers"], *layout.items["head"]]
-    return _figures(machine, [item.fields for item in items], start=parts[0].start,
-                    count=sum(mark.count for mark in parts), vocab=geometry.vocab_size,
-                    hidden=geometry.hidden_size, weights=geometry.ternary_weights,
-                    embedding=(0, layout.row_beats), source=source, clock=clock)
+    return _figures(machine, step_of(geometry, machine, source), weights=geometry.ternary_weights,
+                    rows=machine.slots * machine.parameter_beats(geometry.hidden_size), source=source, clock=clock)
 
 
-def _figures(machine: Any, descriptors: list[dict[str, Any]], *, start: int, count: int, vocab: int, hidden: int,
-             weights: int, embedding: tuple[int, int], source: Any, clock: float) -> dict[str, Any]:
-    from terngen.hw.estimate import step
-
-    taken = step(machine, descriptors, active=machine.slots, tokens=dict.fromkeys(range(machine.slots), vocab - 1),
-                 hidden=hidden, embedding=embedding, start=start, count=count, source=source)
+def _figures(machine: Any, taken: Any, *, weights: int, rows: int, source: Any, clock: float) -> dict[str, Any]:
+    """Figures of a step; `rows` are the beats of its embedding rows."""
     return {
+        "variant":              machine.variant.value,
         "beat_bits":            machine.beat_bits,
+        "row_lanes":            machine.row_lanes,
         "lanes":                machine.lanes,
         "slots":                machine.slots,
         "cycles_per_token":     taken.cycles,
         "beats":                taken.beats,
         "tape_bytes_per_token": taken.beats * machine.beat_bytes,
-        "bits_per_weight":      count * machine.beat_bits / weights,
+        "bits_per_weight":      (taken.beats - rows) * machine.beat_bits / weights,
         "peak_bytes_per_cycle": float(machine.beat_bytes * source.rate),
         "attainment":           taken.beats / float(taken.cycles * source.rate),
         "clock_mhz":            clock,
@@ -173,7 +117,8 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
     from terngen.host.commands.console import plural
 
     rows = [
-        ("machine", f"{figures['beat_bits']}-bit beats, {plural(figures['lanes'], 'lane')}, "
+        ("machine", f"{figures['beat_bits']}-bit beats of {plural(figures['row_lanes'], 'row')}, array of variant "
+                    f"{figures['variant']}, {plural(figures['lanes'], 'lane')}, "
                     f"{plural(figures['slots'], 'slot')}"),
         ("cycles", f"{figures['cycles_per_token']:,} for a token"),
         ("tape", f"{figures['tape_bytes_per_token']:,} bytes for a token, "
