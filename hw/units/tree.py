@@ -5,7 +5,6 @@ import dataclasses
 from amaranth import C, Cat, Module, Signal, signed
 from amaranth.hdl import Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.config import Config
