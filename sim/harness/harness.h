@@ -59,6 +59,11 @@ EXPORT void machine_trace(void *machine, int on);
 EXPORT uint64_t machine_trace_words(void *machine);
 EXPORT void machine_trace_take(void *machine, uint32_t *words);
 
+// Remember all inputs from now on, and play what another machine of the library remembers: the clock and
+// inputs, and nothing else. Gives the octets that came out. Not for striped tapes.
+EXPORT void machine_record(void *machine);
+EXPORT uint64_t machine_replay(void *machine, const void *recorded);
+
 EXPORT void machine_counters(void *machine, Counters *counters);
 
 // Write cycles `first` to `last` to a VCD file, in a build with WAVEFORM.
