@@ -105,9 +105,15 @@ def driving(tape, *, tokens: int = 20, rounds: int = 3, optimisation: str = OPTI
             bare.append(time.process_time() - start)
             model.close()
             assert octets == counters.octets_out - before.octets_out, "The bare simulator did something else"
-    return {"optimisation": optimisation, "tokens": tokens, "cycles": cycles, "driven_cycles_per_second": round(cycles / min(driven)),
-            "bare_cycles_per_second": round(cycles / min(bare)), "bare_over_driven": min(driven) / min(bare),
-            "driven_tokens_per_second": tokens / min(driven)}
+    return {
+        "optimisation":             optimisation,
+        "tokens":                   tokens,
+        "cycles":                   cycles,
+        "driven_tokens_per_second": tokens / min(driven),
+        "driven_cycles_per_second": round(cycles / min(driven)),
+        "bare_cycles_per_second":   round(cycles / min(bare)),
+        "bare_over_driven":         min(driven) / min(bare),
+    }
 
 
 def _cocotb(tape, tape_path, tokens, kind) -> tuple[float, float, int]:
