@@ -1,7 +1,8 @@
 """The driver: the same for a board, for the simulated gateware and for the golden machine."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Self
 
@@ -90,6 +91,9 @@ class Device:
     def __init__(self, transport: Transport, tape: Tape) -> None:
         self.transport = transport
         self.tape      = tape
+        #: What the machine counted in the runs of the last :meth:`decode`.
+        self.counters: list[Counters] = []
+        self._under_way: _Text | None = None
         self.config    = tape.config
         if (magic := self._get(Reg.MAGIC)) != regs.MAGIC:
             raise DeviceError(f"{transport.description} is not a terngen machine: it answers "
@@ -164,6 +168,7 @@ class Device:
         ValueError
             If `start` does not lie within the image, or is no multiple of four.
         """
+        self._settle()
         image = self.tape.image
         if len(image) > regs.TAPE_BYTES:
             raise ConfigError(f"Tape has {len(image)} octets, a device at most {regs.TAPE_BYTES}")
@@ -174,8 +179,6 @@ class Device:
             self.transport.write(regs.TAPE_BASE + place, octets + bytes(-len(octets) % 4))
             if progress is not None:
                 progress(place + len(octets), len(image))
-        model = self.tape.model
-        self._put(Reg.HIDDEN.value, model["hidden_size"], model["vocab_size"])
 
     @property
     def _through(self) -> Mark:
@@ -184,7 +187,7 @@ class Device:
         return Mark(layers.start, layers.count + head.count)
 
     def step(self, tokens: Mapping[int, int], *, reset: Collection[int] = (),
-             head: bool = True) -> Counters:
+             head: bool = True, states: Mapping[int, int] | None = None) -> Counters:
         """Feed one token to some slots; the others are not touched.
 
         Parameters
@@ -195,25 +198,107 @@ class Device:
             Slots that begin a new sequence with this token.
         head
             Whether to compute the logits, see :meth:`results`.
+        states
+            Recurrent state that a slot works on; by default its own. Slots with the same one are
+            consecutive tokens of a sequence, in the order of the slots.
 
         Raises
         ------
         InputError
             If a token is not in the vocabulary.
         ValueError
-            If there is no such slot.
+            If there is no such slot or state.
         """
+        slots = self._put_tokens(tokens, states or {})
+        return self._run(self._through if head else self.tape.marks["layers"], slots, reset,
+                         embed=True)
+
+    def prefill(self, tokens: Sequence[int], *, state: int = 0, reset: bool = True) -> list[Counters]:
+        """Let a sequence take tokens, as many in a pass of the tape as there are slots, without the head.
+
+        It leaves the state as :meth:`step` with one token after the other would.
+
+        Parameters
+        ----------
+        tokens
+            May be empty.
+        state
+            Recurrent state of the sequence.
+        reset
+            Whether the sequence begins with these tokens.
+
+        Raises
+        ------
+        InputError
+            If a token is not in the vocabulary.
+        ValueError
+            If there is no such state.
+        """
+        count, passes = self.config.slots, []
+        for start in range(0, len(tokens), count):
+            part = dict(enumerate(tokens[start:start + count]))
+            passes.append(self.step(part, reset=[0] if reset and start == 0 else (), head=False,
+                                    states=dict.fromkeys(part, state)))
+        return passes
+
+    def decode(self, tokens: Mapping[int, int], count: int, *, reset: Collection[int] = (),
+               stop: int | None = None) -> Iterator[dict[int, int]]:
+        """Let the machine go on by itself: each slot takes its best candidate as its next token.
+
+        Parameters
+        ----------
+        tokens
+            First token of each slot that takes part.
+        count
+            Tokens to be made.
+        reset
+            Slots that begin a new sequence with this token.
+        stop
+            Token after which a slot takes part no more.
+
+        Yields
+        ------
+        The token that each slot made, as it comes. When all have come, :attr:`counters` has what the
+        machine counted.
+
+        Raises
+        ------
+        InputError, ValueError
+            As :meth:`step`.
+        """
+        self.counters.clear()
+        while count > 0 and tokens:
+            steps = min(count, self.config.history)
+            slots = self._put_tokens(tokens, {})
+            self._start(self._through, slots, reset, embed=True, steps=steps, stop=stop)
+            self._under_way = text = _Text(self, steps)
+            try:
+                while made := text.next():
+                    tokens = made
+                    yield made
+            finally:
+                text.finish()
+                self.counters.append(text.counters)
+            tokens = {slot: token for slot, token in tokens.items() if token != stop}
+            reset  = ()
+            count -= steps
+
+    def _put_tokens(self, tokens: Mapping[int, int], states: Mapping[int, int]) -> list[int]:
+        """Tell the machine what the slots are to take; the slots, in order."""
+        self._settle()
         vocab = self.tape.model["vocab_size"]
         for token in tokens.values():
             if not 0 <= token < vocab:
                 raise InputError(f"Token must be from 0 to {vocab - 1}, not {token}")
         slots = sorted(tokens)
-        if not slots or slots[0] < 0 or slots[-1] >= self.config.slots:
-            raise ValueError(f"Slots must be from 0 to {self.config.slots - 1}, not {slots}")
-        for slot in slots:
-            self._put(regs.token_address(slot), tokens[slot])
-        return self._run(self._through if head else self.tape.marks["layers"], slots, reset,
-                         embed=True)
+        for what, numbers in (("Slots", slots), ("States", sorted(states.values()))):
+            if (what == "Slots" and not numbers) or any(
+                    not 0 <= number < self.config.slots for number in numbers):
+                raise ValueError(f"{what} must be from 0 to {self.config.slots - 1}, not {numbers}")
+        every = range(self.config.slots)
+        self._put(regs.token_address(0), *(tokens.get(slot, 0) for slot in every))
+        self._put(regs.state_address(0), *(states.get(slot, slot) for slot in every))
+        return slots
 
     def play(self, mark: str, slots: Collection[int]) -> Counters:
         """Play one part of the tape, without an embedding."""
@@ -221,11 +306,28 @@ class Device:
 
     def _run(self, mark: Mark, slots: Collection[int], reset: Collection[int], *,
              embed: bool) -> Counters:
+        self._start(mark, slots, reset, embed=embed)
+        return self._wait()
+
+    def _start(self, mark: Mark, slots: Collection[int], reset: Collection[int], *, embed: bool,
+               steps: int = 1, stop: int | None = None) -> None:
+        """Begin a run. The registers from ``MASK`` to ``GO`` lie one behind the other."""
+        self._settle()
         model = self.tape.model
         self._put(Reg.MASK.value, sum(1 << slot for slot in slots),
                   sum(1 << slot for slot in reset), model["embedding_start"],
-                  model["embedding_beats"] if embed else 0, mark.start, mark.count)
-        self._put(Reg.GO.value, 1)
+                  model["embedding_beats"] if embed else 0, mark.start, mark.count,
+                  model["hidden_size"], model["vocab_size"], steps,
+                  regs.NO_TOKEN if stop is None else stop, 1)
+
+    def _settle(self) -> None:
+        """Let the run that is under way end: the machine makes one after the other."""
+        if self._under_way is not None:
+            self._under_way.finish()
+            self._under_way = None
+
+    def _wait(self) -> Counters:
+        """Wait for the end of the run; what the machine counted."""
         words  = np.frombuffer(self.transport.read(Reg.WAIT.value, 4 * 6), "<u4")
         status = bits.unpack(Status, int(words[0]).to_bytes(bits.size(Status), "little"))
         if status["fault"]:
@@ -241,6 +343,7 @@ class Device:
         DeviceError
             If there are none, because no such step was made.
         """
+        self._settle()
         count = self.config.top_k
         octets = self.transport.read(regs.result_address(slot), 4 * (1 + 2 * count))
         words  = np.frombuffer(octets, "<u4")
@@ -278,3 +381,43 @@ class Device:
             scale  = self._scale(np.frombuffer(octets, "<u4")[0])
             logits[slot] = (np.concatenate(parts) * scale).astype(np.float32)
         return logits
+
+
+class _Text:
+    """A run in which a machine makes tokens by itself.
+
+    Parameters
+    ----------
+    steps : :class:`int`
+        Steps that it was asked for.
+    """
+
+    def __init__(self, device: Device, steps: int) -> None:
+        self._device = device
+        self._left   = iter(range(steps))
+        self._ahead: deque[dict[int, int]] = deque()       # read before anybody wanted them
+        #: What the machine counted, when the run has ended.
+        self.counters = Counters(0, 0, 0, 0, 0)
+        self._ended   = False
+
+    def next(self) -> dict[int, int]:
+        """Tokens of the next step, by slot; none if there is no such step."""
+        return self._ahead.popleft() if self._ahead else self._read()
+
+    def _read(self) -> dict[int, int]:
+        step = next(self._left, None)
+        if step is None or self._ended:
+            return {}
+        config = self._device.config
+        chosen = self._device.transport.read(regs.history_address(config, step, 0), 4 * config.slots)
+        return {slot: int(token) for slot, token in enumerate(np.frombuffer(chosen, "<u4"))
+                if token != regs.NO_TOKEN}
+
+    def finish(self) -> None:
+        """Keep what is left of the tokens, and wait for the end."""
+        if self._ended:
+            return
+        while made := self._read():
+            self._ahead.append(made)
+        self._ended   = True
+        self.counters = self._device._wait()

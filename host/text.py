@@ -254,9 +254,14 @@ class Sampling:
         self._top_k       = top_k
         self._rng         = np.random.default_rng(seed)
 
+    @property
+    def greedy(self) -> bool:
+        """Whether it always takes the best candidate."""
+        return self._temperature == 0
+
     def choose(self, result: Result) -> int:
         """The token that follows."""
-        if self._temperature == 0:
+        if self.greedy:
             return int(result.tokens[0])
         logits  = result.logits[:self._top_k]
         # The difference first: a tiny temperature must not make infinities of both.
@@ -298,26 +303,34 @@ class Story:
         self.tokens: list[int] = []
         #: Whether the model ended the text.
         self.ended     = False
-        #: Of the steps that only read the prompt, without the head.
+        #: Of the passes that only read the prompt, without the head.
         self.reading: list[Counters] = []
-        #: Of the steps that made a token, or found the end of the text.
+        #: Of the runs that made tokens, or found the end of the text.
         self.making:  list[Counters] = []
 
     def made(self, count: int) -> Iterator[int]:
         """Tokens that follow the prompt, as they are made, until `count` or the end of the text."""
-        *given, token = self.prompt
-        reset = [self._slot]
-        for known in given:
-            self.reading.append(self._device.step({self._slot: known}, reset=reset, head=False))
-            reset = []
-        while len(self.tokens) < count:
-            self.making.append(self._device.step({self._slot: token}, reset=reset))
-            reset = []
-            token = self._sampling.choose(self._device.results(self._slot))
+        *given, last = self.prompt
+        self.reading = self._device.prefill(given, state=self._slot)
+        for token in self._following(last, count, [] if given else [self._slot]):
             if token == self._language.end:
                 self.ended = True
                 return
             self.tokens.append(token)
+            yield token
+
+    def _following(self, token: int, count: int, reset: list[int]) -> Iterator[int]:
+        """Tokens after `token`, the one that ends the text among them."""
+        slot, device = self._slot, self._device
+        if self._sampling.greedy:       # the machine can do that by itself
+            self.making = device.counters
+            for made in device.decode({slot: token}, count, reset=reset, stop=self._language.end):
+                yield made[slot]
+            return
+        for _ in range(count):
+            self.making.append(device.step({slot: token}, reset=reset))
+            reset = []
+            token = self._sampling.choose(device.results(slot))
             yield token
 
     def pieces(self, count: int) -> Iterator[str]:

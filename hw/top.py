@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from terngen.hw.contract import trace
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Play
+from terngen.hw.control.decode import Decode
 from terngen.hw.control.player import Player
 from terngen.hw.control.registers import Registers
 from terngen.hw.control.sequencer import Sequencer
@@ -29,8 +30,8 @@ def _trace_signature(config: Config) -> wiring.Signature:
 class Machine(wiring.Component):
     """Plays tapes, and answers a host::
 
-        link --> endpoint --> registers --> player
-                                 |            |
+        link --> endpoint --> registers --> decode --> player
+                                 |                  |
                                loader       reader --> sequencer --> weights --> array --> sums
                                  |            ^  |          |                      ^         |
                                load        beats play       '--> parameters --> vector unit <'
@@ -51,7 +52,7 @@ class Machine(wiring.Component):
     load : ``Out(stream.Signature(load_layout(config)))``
         Writes to the tape memory.
     busy : ``Out(1)``
-        A step is under way.
+        A run is under way.
     trace : ``Out(...)``
         See :mod:`terngen.hw.contract.trace`.
     """
@@ -80,12 +81,14 @@ class Machine(wiring.Component):
         m.d.comb += reader.restart.eq(endpoint.restart)
         restarted  = ResetInserter(endpoint.restart)
         registers  = Registers(config)
+        decode     = Decode(config)
         player     = Player(config)
         sequencer  = Sequencer(config)
         parameters = Parameters(config)
         matvec     = MatVec(config)
         vector     = Vector(config)
         m.submodules.registers  = restarted(registers)
+        m.submodules.decode     = restarted(decode)
         m.submodules.player     = restarted(player)
         m.submodules.sequencer  = restarted(sequencer)
         m.submodules.parameters = restarted(parameters)
@@ -115,9 +118,21 @@ class Machine(wiring.Component):
 
         machine_idle = sequencer.idle & vector.idle & matvec.idle
         m.d.comb += [
-            player.go.eq(registers.go),
-            player.mask.eq(registers.mask),
-            player.tokens.eq(registers.tokens),
+            decode.go.eq(registers.go),
+            decode.steps.eq(registers.steps),
+            decode.stop.eq(registers.stop),
+            decode.mask.eq(registers.mask),
+            decode.first.eq(registers.tokens),
+            decode.player_busy.eq(player.busy),
+            decode.best.eq(vector.top_row),
+            decode.place.eq(registers.history_place),
+            registers.history_token.eq(decode.token),
+            registers.done.eq(decode.done),
+            registers.busy.eq(decode.busy),
+
+            player.go.eq(decode.player_go),
+            player.mask.eq(decode.active),
+            player.tokens.eq(decode.tokens),
             player.embed_start.eq(registers.embed_start),
             player.embed_beats.eq(registers.embed_beats),
             player.play_start.eq(registers.play_start),
@@ -126,27 +141,27 @@ class Machine(wiring.Component):
 
             sequencer.hidden.eq(registers.hidden),
             sequencer.matvec_end.eq(matvec.at_end),
-            registers.busy.eq(player.busy),
-            self.busy.eq(player.busy),
+            self.busy.eq(decode.busy),
             registers.fault.eq(sequencer.fault),
             registers.beat.eq(reader.o.valid & reader.o.ready),
             registers.stall_tape.eq(sequencer.stall_tape),
             registers.stall_array.eq(sequencer.stall_array),
             registers.stall_vector.eq(sequencer.stall_vector),
 
-            vector.mask.eq(registers.mask),
-            vector.clear.eq(registers.reset),
+            vector.mask.eq(decode.active),
+            vector.clear.eq(Mux(decode.opening, registers.reset, 0)),
+            vector.states.eq(registers.states),
             vector.vocab.eq(registers.vocab),
-            vector.top_slot.eq(registers.top_slot),
-            vector.top_place.eq(registers.top_place),
+            vector.top_slot.eq(Mux(decode.busy, decode.ask_slot, registers.top_slot)),
+            vector.top_place.eq(Mux(decode.busy, 0, registers.top_place)),
             registers.top_row.eq(vector.top_row),
             registers.top_sum.eq(vector.top_sum),
             registers.scales.eq(vector.scales),
 
             # The host looks at the sums that were taken last, while nothing happens.
-            matvec.drain.last.eq(~player.busy),
-            matvec.drain.slot.eq(Mux(player.busy, vector.sums.slot, registers.sums_slot)),
-            matvec.drain.group.eq(Mux(player.busy, vector.sums.group, registers.sums_group)),
+            matvec.drain.last.eq(~decode.busy),
+            matvec.drain.slot.eq(Mux(decode.busy, vector.sums.slot, registers.sums_slot)),
+            matvec.drain.group.eq(Mux(decode.busy, vector.sums.group, registers.sums_group)),
             matvec.drain.pop.eq(vector.sums.pop),
             vector.sums.sums.eq(matvec.drain.sums),
             vector.sums.tags.eq(matvec.drain.tags),

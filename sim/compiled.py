@@ -177,10 +177,10 @@ class Counters:
     octets_out: int
     #: Events traced.
     events:     int
-    #: Cycles of the memory during steps in which it could have given a beat and gave none: it had not been
+    #: Cycles of the memory during runs in which it could have given a beat and gave none: it had not been
     #: asked, or what it gave before had not been taken. A sum over the memories of a striped tape.
     source_idle: int
-    #: Cycles of the memory during steps in which it opened a row, refreshed or stalled; a sum as well.
+    #: Cycles of the memory during runs in which it opened a row, refreshed or stalled; a sum as well.
     source_paused: int
 
 

@@ -6,6 +6,7 @@ The host finds both by name, through the entry points ``terngen.transports``.
 import importlib.metadata
 import inspect
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +37,8 @@ def _check_access(address: int, octets: int) -> None:
 class GoldenTransport:
     """The golden machine, at the addresses of a device.
 
-    Steps are executed at once. They take no cycles and have no stalls: those counters are zero.
+    The first step of a run is executed at once, the others when somebody asks for what they give. They take
+    no cycles and have no stalls: those counters are zero.
 
     Parameters
     ----------
@@ -48,7 +50,7 @@ class GoldenTransport:
 
     #: Registers that a host sets.
     SET = (Reg.MASK, Reg.RESET, Reg.EMBED_START, Reg.EMBED_BEATS, Reg.PLAY_START, Reg.PLAY_COUNT,
-           Reg.HIDDEN, Reg.VOCAB)
+           Reg.HIDDEN, Reg.VOCAB, Reg.STEPS, Reg.STOP)
 
     def __init__(self, config: Config):
         self.config  = config
@@ -76,11 +78,15 @@ class GoldenTransport:
         #: Why the machine stopped, a sentence, or ``None``.
         self.fault: str | None = None
         slots = range(self.config.slots)
-        self._settable = {reg.value for reg in self.SET} | {regs.token_address(slot) for slot in slots}
+        self._settable = {reg.value for reg in self.SET} | {
+            address(slot) for slot in slots for address in (regs.token_address, regs.state_address)}
         self._words    = dict.fromkeys(self._settable, 0) | {
             Reg.MAGIC.value:   regs.MAGIC,
             Reg.VERSION.value: regs.VERSION,
-        }
+            Reg.STOP.value:    regs.NO_TOKEN,
+        } | {regs.state_address(slot): slot for slot in slots}
+        self._history: list[dict[int, int]] = []        # tokens by slot, of each step
+        self._run: Iterator[int] = iter(())             # executes a step; gives its beats
         for index, word in enumerate(np.frombuffer(self.config.digest, "<u4")):
             self._words[Reg.DIGEST.value + 4 * index] = int(word)
 
@@ -97,8 +103,20 @@ class GoldenTransport:
         _check_access(address, octets)
         if regs.SUMS_BASE <= address < regs.TAPE_BASE:
             return self._read_sums((address - regs.SUMS_BASE) // 4, octets // 4)
-        words = [self._words.get(place, 0) for place in range(address, address + octets, 4)]
+        places = range(address, address + octets, 4)
+        if regs.HISTORY_BASE <= address < regs.SUMS_BASE:
+            words = [self._chosen(place) for place in places]
+        else:
+            self._finish()
+            words = [self._words.get(place, 0) for place in places]
         return np.array(words, np.int64).astype("<u4").tobytes()
+
+    def _chosen(self, address: int) -> int:
+        """Where :func:`~terngen.hw.contract.regs.history_address` has it."""
+        place = (address - regs.HISTORY_BASE) // 4
+        step, slot = place >> self.config.slot_bits, place & (1 << self.config.slot_bits) - 1
+        self._finish(step + 1)
+        return self._history[step].get(slot, regs.NO_TOKEN) if step < len(self._history) else regs.NO_TOKEN
 
     def _read_sums(self, first: int, count: int) -> bytes:
         """Where :func:`~terngen.hw.contract.regs.sum_address` has them; elsewhere zeros."""
@@ -138,38 +156,64 @@ class GoldenTransport:
         self.machine.forget()
 
     def _go(self) -> None:
+        self._finish()
         if self.fault is not None:
             return
         slots = [slot for slot in range(self.config.slots) if self._get(Reg.MASK) >> slot & 1]
+        machine = self.machine
+        machine.states[:] = [self._words[regs.state_address(slot)] % (1 << self.config.slot_bits)
+                             for slot in range(self.config.slots)]
+        tokens = {slot: self._words[regs.token_address(slot)] for slot in slots}
+        self._history = []
+        self._words[Reg.BEATS.value] = 0
+        self._run = self._steps(tokens)
+        self._finish(1)
+
+    def _steps(self, tokens: dict[int, int]) -> Iterator[int]:
+        """Execute the steps of a run; yields the beats that each took."""
+        reset = [slot for slot in range(self.config.slots) if self._get(Reg.RESET) >> slot & 1]
+        for _ in range(max(1, self._get(Reg.STEPS))):
+            if not tokens:
+                return
+            beats = self._step(tokens, reset)
+            reset = []
+            self._words[Reg.RESET.value] = 0
+            best  = {slot: int(self.machine.top_index[slot, 0]) for slot in tokens}
+            self._history.append(best)
+            tokens = {slot: token for slot, token in best.items() if token != self._get(Reg.STOP)}
+            yield beats
+
+    def _finish(self, steps: int | None = None) -> None:
+        """Execute the run until so many steps are complete, or all of it."""
+        if self.fault is not None:
+            return
         try:
-            beats = self._step(slots) if slots else 0
+            while (steps is None or len(self._history) < steps) and (beats := next(self._run, 0)):
+                self._words[Reg.BEATS.value] += beats
         except (MachineFault, TapeFormatError) as error:
             self.fault = str(error)
             self._words[Reg.STATUS.value] = self._words[Reg.WAIT.value] = int.from_bytes(
                 bits.pack(Status, fault=1), "little")
             return
-        self._words[Reg.BEATS.value] = beats
-        self._words[Reg.RESET.value] = 0
         machine = self.machine
+        self._words[Reg.DONE.value]  = len(self._history)
         for slot in range(self.config.slots):
             words = [machine.scale[slot],
                      *np.stack([machine.top_index[slot], machine.top_sum[slot]], axis=1).ravel()]
             for index, word in enumerate(words):
                 self._words[regs.result_address(slot, index)] = int(word)
 
-    def _step(self, slots: list[int]) -> int:
+    def _step(self, tokens: dict[int, int], reset: list[int]) -> int:
         """Execute a step; the beats that it took."""
         beats, hidden = self._get(Reg.EMBED_BEATS), self._get(Reg.HIDDEN)
         if beats:
             room = min(self.config.hidden, beats * self.config.beat_bytes // 2)
             if not 0 < hidden <= room:
                 raise MachineFault(f"Residual vector must have 1 to {room} elements, not {hidden}")
-            tokens = {slot: self._words[regs.token_address(slot)] for slot in slots}
             self.machine.embed(tokens, self._get(Reg.EMBED_START), beats, hidden)
-        reset = [slot for slot in range(self.config.slots) if self._get(Reg.RESET) >> slot & 1]
-        part  = Mark(self._get(Reg.PLAY_START), self._get(Reg.PLAY_COUNT))
-        self.machine.play(part, slots, reset=reset, vocab=self._get(Reg.VOCAB))
-        return len(slots) * beats + part.count
+        part = Mark(self._get(Reg.PLAY_START), self._get(Reg.PLAY_COUNT))
+        self.machine.play(part, [*tokens], reset=reset, vocab=self._get(Reg.VOCAB))
+        return len(tokens) * beats + part.count
 
     def _get(self, register: Reg) -> int:
         return self._words[register.value]

@@ -59,8 +59,9 @@ class Stepper:
         # Decay is done in the step itself, since it changes while a recording cannot.
         self._optimizer = torch.optim.AdamW(model.parameters(), lr=self._rate, betas=(0.9, 0.95),
                                             weight_decay=0.0, fused=True, capturable=on_gpu)
-        self._matrices = [parameter for name, parameter in model.named_parameters()
-                          if parameter.ndim == 2 and "bounds" not in name]
+        self._matrices: list[Tensor] = [
+            parameter for name, parameter in model.named_parameters()
+            if parameter.ndim == 2 and "bounds" not in name]
 
     def _losses_of(self, inputs: Tensor, targets: Tensor, state: Tensor,
                    probabilities: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -87,6 +87,8 @@ class Config:
         Beats that the reader may hold ahead of the machine, a power of two.
     top_k : :class:`int`
         Candidates that the sampler keeps for each slot, 1 to 15.
+    history : :class:`int`
+        Steps that the machine makes by itself at most, a power of two.
     path : :class:`FloatFormat`
         Format of element-wise values, at most 23 bits.
     sites : :class:`Sites`
@@ -110,6 +112,7 @@ class Config:
     state:     int          = 2048
     prefetch:  int          = 64
     top_k:     int          = 8
+    history:   int          = 256
     path:      FloatFormat  = PATH
     sites:     Sites        = Sites()
 
@@ -118,7 +121,7 @@ class Config:
             return value > 0 and value & value - 1 == 0
 
         for name in ("beat_bits", "lanes", "slots", "hidden", "wide", "rows", "state", "prefetch",
-                     "top_k"):
+                     "top_k", "history"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name} must be an integer, not {value!r}")
@@ -143,6 +146,8 @@ class Config:
                              f"not {self.prefetch}")
         if self.top_k not in range(1, 16):
             raise ValueError(f"Top-k must be from 1 to 15, not {self.top_k}")
+        if not (power_of_two(self.history) and 2 <= self.history <= 1 << 16):
+            raise ValueError(f"History must be a power of two from 2 to 65536, not {self.history}")
         if self.path.width > 23:
             raise ValueError(f"Path format must have at most 23 bits, not {self.path.width}")
         for field in dataclasses.fields(Sites):

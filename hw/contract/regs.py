@@ -6,12 +6,13 @@ from terngen.hw.contract.config import Config
 
 __all__ = ["Reg", "Status", "Access", "MAGIC", "VERSION", "SUMS_BASE", "TAPE_BASE",
            "TAPE_BYTES", "RESULT_BASE", "RESULT_STRIDE", "TOKEN_BASE", "token_address",
-           "result_address", "sum_address", "RESULT_SCALE", "RESULT_TOP"]
+           "state_address", "result_address", "history_address", "sum_address", "RESULT_SCALE",
+           "RESULT_TOP", "HISTORY_BASE", "NO_TOKEN", "STATE_BASE", "TOKEN_BITS"]
 
 #: Contents of ``Reg.MAGIC``: "TERN".
 MAGIC = 0x4E524554
 #: Contents of ``Reg.VERSION``: version of this page.
-VERSION = 1
+VERSION = 2
 
 
 class Reg(enum.Enum, shape=32):
@@ -27,19 +28,21 @@ class Reg(enum.Enum, shape=32):
     STATUS       = 0x20
     #: As ``STATUS``, but the answer waits until the machine is idle.
     WAIT         = 0x24
-    #: Cycles of the last step, from its start to idle.
+    #: Cycles of the last run, from its start to idle.
     CYCLES       = 0x28
-    #: Beats that the machine took in the last step.
+    #: Beats that the machine took in the last run.
     BEATS        = 0x2C
-    #: Cycles of the last step in which the machine wanted a beat and the tape had none.
+    #: Cycles of the last run in which the machine wanted a beat and the tape had none.
     STALL_TAPE   = 0x30
-    #: Cycles of the last step in which the tape had a beat and the array could not take it.
+    #: Cycles of the last run in which the tape had a beat and the array could not take it.
     STALL_ARRAY  = 0x34
-    #: Cycles of the last step in which the tape had a beat and the vector unit could not take it.
+    #: Cycles of the last run in which the tape had a beat and the vector unit could not take it.
     STALL_VECTOR = 0x38
-    #: Slots that take part in a step, one bit each.
+    #: Steps of the last run, or of the one under way, that are complete.
+    DONE         = 0x3C
+    #: Slots that take part in a run, one bit each.
     MASK         = 0x40
-    #: Slots whose state is zero at the start of the step, one bit each. Cleared by the step.
+    #: Slots that take their state as zero in the first step, one bit each. Cleared by the run.
     RESET        = 0x44
     #: First beat of the embedding.
     EMBED_START  = 0x48
@@ -53,12 +56,22 @@ class Reg(enum.Enum, shape=32):
     HIDDEN       = 0x58
     #: Rows of the head that are tokens; later ones are padding.
     VOCAB        = 0x5C
-    #: Any write starts a step.
-    GO           = 0x60
+    #: Steps of a run, at most :attr:`Config.history`; zero counts as one. In each step but the first the
+    #: token of a slot is its best candidate of the step before.
+    STEPS        = 0x60
+    #: A slot whose best candidate is this token takes no part in the steps that follow; without slots
+    #: the run ends.
+    STOP         = 0x64
+    #: Any write starts a run.
+    GO           = 0x68
 
 
 #: Token of slot 0; the others follow, one word each.
 TOKEN_BASE = 0x80
+#: Number of the state that slot 0 works on; the others follow, one word each. After power-up each slot
+#: has its own. Slots with the same state are consecutive tokens of one sequence: it passes through them in
+#: the order of their numbers.
+STATE_BASE = 0xC0
 #: Result of slot 0: scale of the logits, then index and sum of the best candidates in turn.
 RESULT_BASE = 0x400
 #: Octets from one slot's result to the next.
@@ -67,6 +80,13 @@ RESULT_STRIDE = 0x80
 RESULT_SCALE = 0
 #: Word of the first candidate in a result.
 RESULT_TOP = 1
+#: Bits of a token on the device, see :data:`NO_TOKEN`.
+TOKEN_BITS = 18
+#: Stands in a history where there is no token: the step was not made, or the slot took no part.
+NO_TOKEN = 0xFFFF_FFFF
+#: Best candidate of each slot after each step of a run, see :func:`history_address`. Read only; the answer
+#: waits until the step is complete or the machine idle.
+HISTORY_BASE = 0x2000_0000
 #: Sums of the last row tile that was taken, see :func:`sum_address`. Read only.
 SUMS_BASE = 0x4000_0000
 #: Octets of the tape memory. Write only.
@@ -94,6 +114,16 @@ class Access(data.Struct):
 def token_address(slot: int) -> int:
     """Where the token of a slot is written."""
     return TOKEN_BASE + 4 * slot
+
+
+def state_address(slot: int) -> int:
+    """Where the number of a slot's state is written."""
+    return STATE_BASE + 4 * slot
+
+
+def history_address(config: Config, step: int, slot: int) -> int:
+    """Where the best candidate of a slot after a step of a run is read."""
+    return HISTORY_BASE + 4 * (step << config.slot_bits | slot)
 
 
 def result_address(slot: int, word: int = 0) -> int:

@@ -14,7 +14,8 @@ from terngen.hw.units.sums import READ_LATENCY
 __all__ = ["Registers"]
 
 #: Registers that a host writes and the machine reads.
-_SET = ("MASK", "RESET", "EMBED_START", "EMBED_BEATS", "PLAY_START", "PLAY_COUNT", "HIDDEN", "VOCAB")
+_SET = ("MASK", "RESET", "EMBED_START", "EMBED_BEATS", "PLAY_START", "PLAY_COUNT", "HIDDEN", "VOCAB",
+        "STEPS", "STOP")
 
 
 class Registers(wiring.Component):
@@ -22,8 +23,8 @@ class Registers(wiring.Component):
 
     One access after the other: the next one is taken ``WRITE_CYCLES`` after a write, and when the answer
     to a read has been taken, which comes ``READ_CYCLES`` after it. Writes to the tape memory are handed
-    on, and last until they have been taken; reading ``WAIT`` lasts until the machine is idle. Registers
-    that do not exist are zero.
+    on, and last until they have been taken; reading ``WAIT`` lasts until the machine is idle, reading the
+    history until its step is complete or the machine is idle. Registers that do not exist are zero.
 
     Parameters
     ----------
@@ -37,13 +38,15 @@ class Registers(wiring.Component):
     tape : ``Out(stream.Signature(Access))``
         Writes to the tape memory.
     go : ``Out(1)``
-        A step is to begin.
-    mask, reset : ``Out(config.slots)``; embed_start, ..., vocab : ``Out(32)``; tokens
+        A run is to begin.
+    mask, reset : ``Out(config.slots)``; embed_start, ..., stop : ``Out(32)``; tokens, states
         Contents of the registers of that name.
-    busy, fault : ``In(1)``
-        Status.
+    busy, fault : ``In(1)``; done : ``In(32)``
+        Status, and steps of the run that are complete.
+    history_place, history_token
+        Read port of the history, see :class:`~terngen.hw.control.decode.Decode`.
     stall_tape, stall_array, stall_vector, beat : ``In(1)``
-        Events that are counted during a step.
+        Events that are counted during a run.
     top_slot, top_place, top_row, top_sum, scales
         Results, see :class:`~terngen.hw.units.vector.Vector`.
     sums_slot, sums_group, sums
@@ -69,9 +72,15 @@ class Registers(wiring.Component):
             "play_count":   Out(32),
             "hidden":       Out(32),
             "vocab":        Out(32),
+            "steps":        Out(32),
+            "stop":         Out(32, init=regs.NO_TOKEN),
             "tokens":       Out(data.ArrayLayout(32, config.slots)),
+            "states":       Out(data.ArrayLayout(config.slot_bits, config.slots), init=[*range(config.slots)]),
             "busy":         In(1),
             "fault":        In(1),
+            "done":         In(32),
+            "history_place": Out(range(config.history << config.slot_bits)),
+            "history_token": In(regs.TOKEN_BITS),
             "beat":         In(1),
             "stall_tape":   In(1),
             "stall_array":  In(1),
@@ -98,7 +107,7 @@ class Registers(wiring.Component):
             status.fault.eq(self.fault),
         ]
 
-        # Counters of a step.
+        # Counters of a run.
         running  = Signal()
         counters = {}
         m.d.comb += running.eq(status.busy)
@@ -117,23 +126,30 @@ class Registers(wiring.Component):
             Reg.VERSION.value: regs.VERSION,
             Reg.STATUS.value:  status.as_value(),
             Reg.WAIT.value:    status.as_value(),
+            Reg.DONE.value:    self.done,
             **{Reg[name].value: value for name, value in {**counters, **written}.items()},
             **{Reg.DIGEST.value + offset: int.from_bytes(digest[offset:offset + 4], "little")
                for offset in range(0, len(digest), 4)},
             **{regs.token_address(slot): self.tokens[slot] for slot in range(config.slots)},
+            **{regs.state_address(slot): self.states[slot] for slot in range(config.slots)},
         }
 
-        # Results and sums are looked up with parts of the address.
+        # Results, history and sums are looked up with parts of the address.
         lane_bits   = config.lanes.bit_length() - 1
         result_bits = regs.RESULT_STRIDE.bit_length() - 1
         tape_bit    = regs.TAPE_BASE.bit_length() - 1
         sums_bit    = regs.SUMS_BASE.bit_length() - 1
+        history_bit = regs.HISTORY_BASE.bit_length() - 1
         place       = Signal(result_bits - 2)
         is_result   = Signal()
         is_sum      = Signal()
+        is_history  = Signal()
+        step        = address[2 + config.slot_bits:history_bit]
         lane        = address[2:2 + lane_bits]
         m.d.comb += [
             is_sum.eq(address[sums_bit]),
+            is_history.eq(address[history_bit:] == 1),
+            self.history_place.eq(address[2:history_bit]),
             is_result.eq((address >= regs.RESULT_BASE) & (address < regs.result_address(config.slots))
                          & (place < regs.RESULT_TOP + 2 * config.top_k)),
             place.eq(address[2:result_bits]),
@@ -147,6 +163,9 @@ class Registers(wiring.Component):
         with m.If(is_sum):
             word = Array(self.sums)[lane] if lane_bits else self.sums[0]
             m.d.comb += answer.eq(word)
+        with m.Elif(is_history):
+            known = (step < self.done) & (self.history_token != (1 << regs.TOKEN_BITS) - 1)
+            m.d.comb += answer.eq(Mux(known, self.history_token, regs.NO_TOKEN))
         with m.Elif(is_result):
             with m.If(place == regs.RESULT_SCALE):
                 m.d.comb += answer.eq(self.scales[self.top_slot])
@@ -169,7 +188,8 @@ class Registers(wiring.Component):
                 with m.If(self.bus.accesses.valid):
                     with m.If(self.bus.accesses.payload.write):
                         m.next = "Write"
-                    with m.Elif(self.bus.accesses.payload.address == Reg.WAIT.value):
+                    with m.Elif((self.bus.accesses.payload.address == Reg.WAIT.value)
+                                | (self.bus.accesses.payload.address[history_bit:] == 1)):
                         m.next = "Wait"
                     with m.Else():
                         m.next = "Read"
@@ -185,11 +205,13 @@ class Registers(wiring.Component):
                     for slot in range(config.slots):
                         with m.If(address == regs.token_address(slot)):
                             m.d.sync += self.tokens[slot].eq(access.data)
+                        with m.If(address == regs.state_address(slot)):
+                            m.d.sync += self.states[slot].eq(access.data)
                     with m.If(address == Reg.GO.value):
                         m.d.sync += self.go.eq(~self.busy)
                     m.next = "Access"
             with m.State("Wait"):
-                with m.If(~status.busy & ~self.go):
+                with m.If((~status.busy | is_history & (step < self.done)) & ~self.go):
                     m.next = "Read"
             with m.State("Read"):
                 m.d.sync += wait.eq(wait - 1)
@@ -202,7 +224,7 @@ class Registers(wiring.Component):
                     m.next = "Access"
         m.d.comb += self.tape.payload.eq(access)
 
-        # A state is taken as zero for one step only.
+        # A state is taken as zero for one run only.
         with m.If(delay(m, self.busy, reset=True, name="was_busy") & ~self.busy):
             m.d.sync += self.reset.eq(0)
         return m

@@ -90,6 +90,9 @@ class Vector(wiring.Component):
         Operations, in order. One is taken when it is finished.
     mask, clear : ``In(config.slots)``
         Slots that take part; slots whose state counts as zero. Must not change during a step.
+    states : ``In(data.ArrayLayout(config.slot_bits, config.slots))``
+        State that each slot works on. Slots with the same one are updated in their order. Must not change
+        during a step.
     vocab : ``In(32)``
         Rows of the head that are tokens.
     weights : ``Out(ParametersSignature(config))``
@@ -146,6 +149,7 @@ class Vector(wiring.Component):
             "command":       In(stream.Signature(command_layout(config))),
             "mask":          In(config.slots),
             "clear":         In(config.slots),
+            "states":        In(data.ArrayLayout(config.slot_bits, config.slots)),
             "vocab":         In(32),
 
             "weights":       Out(ParametersSignature(config)),
@@ -233,6 +237,7 @@ class Vector(wiring.Component):
         hidden_base = Signal(range(slots * config.groups(config.hidden)))
         wide_base   = Signal(range(slots * config.groups(config.wide)))
         state_base  = Signal(range(slots * config.groups(config.state)))
+        state_bases = Array(C(index * config.groups(config.state), state_base.shape()) for index in range(slots))
         row         = Signal(32)
         scalars     = Signal()                                      # scalars of a pass are final
         m.d.comb += active.eq(Mux(op == Op.EMBED, self.command.payload.slot == slot,
@@ -266,7 +271,7 @@ class Vector(wiring.Component):
                     slot.eq(0),
                     hidden_base.eq(0),
                     wide_base.eq(0),
-                    state_base.eq(0),
+                    state_base.eq(state_bases[self.states[0]]),
                 ]
                 with m.If(self.command.valid
                           & (self.sums.ready | ~drains)
@@ -351,7 +356,7 @@ class Vector(wiring.Component):
                     slot.eq(slot + 1),
                     hidden_base.eq(hidden_base + config.groups(config.hidden)),
                     wide_base.eq(wide_base + config.groups(config.wide)),
-                    state_base.eq(state_base + config.groups(config.state)),
+                    state_base.eq(state_bases[self.states[(slot + 1)[:config.slot_bits]]]),
                 ]
                 with m.If(slot == slots - 1):
                     m.next = "Done"

@@ -13,6 +13,7 @@ from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 from terngen.hw.contract import regs
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Access, Reg, Status
+from terngen.hw.control.decode import READ_LATENCY as HISTORY_LATENCY
 from terngen.hw.control.registers import Registers
 from terngen.hw.units.sums import READ_LATENCY
 from terngen.sim.cocotb_stream import Sink, Source, encode, reset
@@ -23,7 +24,8 @@ SUMS   = data.ArrayLayout(signed(CONFIG.acc_width), CONFIG.lanes)
 SCALES = data.ArrayLayout(CONFIG.path.width, CONFIG.slots)
 #: Registers that keep what is written, and their width.
 SET = {Reg.MASK: CONFIG.slots, Reg.RESET: CONFIG.slots,
-       **dict.fromkeys([Reg.EMBED_START, Reg.EMBED_BEATS, Reg.PLAY_START, Reg.PLAY_COUNT, Reg.HIDDEN, Reg.VOCAB], 32)}
+       **dict.fromkeys([Reg.EMBED_START, Reg.EMBED_BEATS, Reg.PLAY_START, Reg.PLAY_COUNT, Reg.HIDDEN, Reg.VOCAB,
+                        Reg.STEPS, Reg.STOP], 32)}
 COUNTERS = {"stall_tape": Reg.STALL_TAPE, "stall_array": Reg.STALL_ARRAY, "stall_vector": Reg.STALL_VECTOR,
             "beat": Reg.BEATS}
 
@@ -44,18 +46,21 @@ class Machine:
         self.scales = [rng.getrandbits(CONFIG.path.width) for _ in range(CONFIG.slots)]
         self.top    = [[(rng.getrandbits(32), rng.getrandbits(CONFIG.acc_width) - (1 << CONFIG.acc_width - 1))
                         for _ in range(CONFIG.top_k)] for _ in range(CONFIG.slots)]
+        self.history = {}           # by place, what was chosen
         dut.scales.value = encode(self.scales, SCALES)
-        for name in ("busy", "fault", "top_row", "top_sum", "sums", *COUNTERS):
+        for name in ("busy", "fault", "done", "history_token", "top_row", "top_sum", "sums", *COUNTERS):
             getattr(dut, name).value = 0
         cocotb.start_soon(self._run())
 
     async def _run(self):
         dut, asked = self.dut, deque([(0, 0)] * (READ_LATENCY - 1))
+        places = deque([0] * (HISTORY_LATENCY - 1))
         while True:
             await ReadOnly()
             go = int(dut.go.value)
             asked.append((int(dut.sums_slot.value), int(dut.sums_group.value)))
             chosen = int(dut.top_slot.value), int(dut.top_place.value)
+            places.append(int(dut.history_place.value))
             await RisingEdge(dut.clk)
             if int(dut.rst.value):
                 self.left = 0
@@ -75,6 +80,7 @@ class Machine:
                 self.counts[reg] += event and self.left > 0 and not fault
             slot, group = asked.popleft()
             dut.sums.value = encode(self.group(slot, group), SUMS)
+            dut.history_token.value = self.history.get(places.popleft(), 0)
             row, total = self.candidate(*chosen)
             dut.top_row.value, dut.top_sum.value = row, total
 
@@ -122,11 +128,14 @@ async def keeps_what_is_written(dut, i_stall, o_stall):
     harness = Harness(dut, i_stall=i_stall, o_stall=o_stall)
     await reset(dut)
     kept   = {**{reg.value: width for reg, width in SET.items()},
-              **{regs.token_address(slot): 32 for slot in range(CONFIG.slots)}}
+              **{regs.token_address(slot): 32 for slot in range(CONFIG.slots)},
+              **{regs.state_address(slot): CONFIG.slot_bits for slot in range(CONFIG.slots)}}
     others = [Reg.MAGIC.value, Reg.VERSION.value, Reg.STATUS.value, Reg.WAIT.value, *range(0x10, 0x20, 4),
-              *range(0x28, 0x3C, 4), 0x08, 0x0C, 0x3C, 0x64, regs.token_address(CONFIG.slots)]
+              *range(0x28, 0x40, 4), 0x08, 0x0C, 0x6C, regs.token_address(CONFIG.slots),
+              regs.state_address(CONFIG.slots)]
     model  = dict.fromkeys([*kept, *others, Reg.GO.value], 0)
-    model |= {Reg.MAGIC.value: regs.MAGIC, Reg.VERSION.value: regs.VERSION}
+    model |= {Reg.MAGIC.value: regs.MAGIC, Reg.VERSION.value: regs.VERSION, Reg.STOP.value: regs.NO_TOKEN}
+    model |= {regs.state_address(slot): slot for slot in range(CONFIG.slots)}
     model |= {0x10 + place: int.from_bytes(CONFIG.digest[place:place + 4], "little") for place in range(0, 16, 4)}
     expected, tape = [], []
     for address in [*model] + rng.choices([*model], k=60):
@@ -151,6 +160,8 @@ async def keeps_what_is_written(dut, i_stall, o_stall):
     for reg in SET:
         assert int(getattr(dut, reg.name.lower()).value) == model[reg.value]
     assert int(dut.tokens.value) == sum(model[regs.token_address(slot)] << 32 * slot for slot in range(CONFIG.slots))
+    assert int(dut.states.value) == sum(model[regs.state_address(slot)] << CONFIG.slot_bits * slot
+                                        for slot in range(CONFIG.slots))
     assert not harness.machine.steps
 
 
@@ -211,12 +222,40 @@ async def shows_results_and_sums(dut, stall):
     expected += [(regs.result_address(slot, word), 0) for slot in range(CONFIG.slots)
                  for word in range(regs.RESULT_TOP + 2 * CONFIG.top_k, words)]
     expected += [(regs.result_address(CONFIG.slots, word), 0) for word in range(words)]
-    expected += [(regs.SUMS_BASE - regs.RESULT_STRIDE + 4 * word, 0) for word in range(words)]
+    expected += [(regs.HISTORY_BASE - regs.RESULT_STRIDE + 4 * word, 0) for word in range(words)]
+    expected += [(regs.SUMS_BASE - regs.RESULT_STRIDE + 4 * word, regs.NO_TOKEN) for word in range(words)]
     rng.shuffle(expected)
     for address, _ in expected:
         harness.send(address)
     for (address, word), answer in zip(expected, await harness.answers.get(len(expected))):
         assert answer == word, f"Word at {address:#x} must be {word:#x}, not {answer:#x}"
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(stall=[0, 0.4])
+async def waits_for_a_token(dut, stall):
+    """A token is told when its step is complete, or as none when the run ends before."""
+    harness = Harness(dut, i_stall=stall, o_stall=stall)
+    machine = harness.machine
+    await reset(dut)
+    machine.history = {step << CONFIG.slot_bits | slot: rng.randrange(1000)
+                       for step in range(4) for slot in range(CONFIG.slots)}
+    machine.history[1 << CONFIG.slot_bits] = (1 << regs.TOKEN_BITS) - 1     # took no part
+    harness.send(Reg.GO, 0)
+    while not machine.steps:
+        await RisingEdge(dut.clk)
+    for step in range(4):
+        harness.send(regs.history_address(CONFIG, step, 0))
+        waiting = cocotb.start_soon(harness.answers.get(1))
+        if step < 3:
+            machine.left = 1000         # the run goes on
+            await ClockCycles(dut.clk, 60)
+            assert not waiting.done()
+            dut.done.value = step + 1
+        else:
+            machine.left = 1
+        [answer] = await waiting
+        assert answer == (machine.history[step << CONFIG.slot_bits] if step in (0, 2) else regs.NO_TOKEN)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -89,9 +89,6 @@ class GoldenMachine:
     slots : :class:`int`
         Vectors served at once, by default those of `config`. Slots are independent, so any number
         computes the same.
-    chain : :class:`bool`
-        Slots are consecutive tokens of one sequence: the recurrence runs through them in order,
-        on the state of slot 0.
 
     Raises
     ------
@@ -99,12 +96,10 @@ class GoldenMachine:
         From the methods that play, if the tape makes no sense for this machine.
     """
 
-    def __init__(self, config: Config, image: np.ndarray, *, slots: int | None = None,
-                 chain: bool = False) -> None:
+    def __init__(self, config: Config, image: np.ndarray, *, slots: int | None = None) -> None:
         self.config  = config
         self.image   = image
         self.slots   = config.slots if slots is None else slots
-        self.chain   = chain
         self.observe: Callable[[Event], None] | None = None
         self._steps:      dict[tape.Mark, list[_Step]] = {}
         self._matrices:   dict[tuple[int, int, int], np.ndarray] = {}
@@ -118,7 +113,10 @@ class GoldenMachine:
         self.t0      = vector(config.wide)
         self.t1      = vector(config.wide)
         self.y       = vector(config.wide)
-        self.h       = np.zeros((1 if chain else count, config.state), np.int64)
+        #: Recurrent states, and the one that each slot works on. Slots with the same one are consecutive
+        #: tokens of a sequence: it passes through them in order.
+        self.h       = vector(config.state)
+        self.states  = np.arange(count)
         self.squares = vector(formats.bins(fmt))
         self.peak    = np.zeros(count, np.int64)
         self.factor  = np.zeros(count, np.int64)
@@ -135,6 +133,7 @@ class GoldenMachine:
         self._codes: deque[_Bank] = deque()
         self._sums:  deque[_Bank] = deque()
         self._row    = 0
+        self._fresh  = np.zeros(count, np.bool_)        # slots that take their state as zero
 
     def forget(self) -> None:
         """Drop what was decoded from the image, because it has changed."""
@@ -143,8 +142,9 @@ class GoldenMachine:
         self._parameters.clear()
 
     def reset(self) -> None:
-        """As after power-up: zero state, empty queues."""
+        """As after power-up: zero states, one for each slot, empty queues."""
         self.h[:] = 0
+        self.states[:] = np.arange(self.slots)
         self._codes.clear()
         self._sums.clear()
 
@@ -182,13 +182,13 @@ class GoldenMachine:
         slots : sequence of :class:`int`
             Slots that take part; all of them by default.
         reset : sequence of :class:`int`
-            Slots whose state is zero at the start.
+            Slots that take their state as zero.
         vocab : :class:`int`
             Rows of the head that are tokens.
         """
         on = np.arange(self.slots) if slots is None else np.array(sorted(slots), np.int64)
-        for slot in reset:
-            self.h[slot] = 0
+        self._fresh[:] = False
+        self._fresh[list(reset)] = True
         limit = 1 << 32 if vocab is None else vocab
         for beat, fields, octets in self._walk(mark):
             self._execute(beat, fields, octets, on, limit)
@@ -383,14 +383,15 @@ class GoldenMachine:
             return formats.add(fmt, h, change)
 
         place = slice(start, start + length)
-        if not self.chain:
-            self.h[on, place] = update(self.h[on, place], z, c)
-            return self.h[on, place]
+        index = self.states[on]
+        fresh = self._fresh[on, None]
+        if len(np.unique(index)) == len(index):
+            self.h[index, place] = update(np.where(fresh, 0, self.h[index, place]), z, c)
+            return self.h[index, place]
         states = np.empty_like(c)
-        state  = self.h[0, place]
-        for step in range(len(on)):
-            states[step] = state = update(state, z[step], c[step])
-        self.h[0, place] = state
+        for step, state in enumerate(index):
+            before = np.where(fresh[step], 0, self.h[state, place])
+            states[step] = self.h[state, place] = update(before, z[step], c[step])
         return states
 
     def _logits(self, beat: int, on: np.ndarray, acc: np.ndarray, scale: Codes, *, first: int,

@@ -29,11 +29,13 @@ class Sequence:
         if chunk < 1:
             raise ValueError(f"Chunk must be at least 1 token, not {chunk}")
         self.tape    = tape
-        self.machine = GoldenMachine(tape.config, tape.image, slots=chunk, chain=True)
+        self.machine = GoldenMachine(tape.config, tape.image, slots=chunk)
+        self.reset()
 
     def reset(self) -> None:
         """Begin a new sequence."""
         self.machine.reset()
+        self.machine.states[:] = 0
 
     def advance(self, tokens: Tokens[int]) -> np.ndarray:
         """Take the next tokens.

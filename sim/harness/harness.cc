@@ -409,7 +409,7 @@ private:
 #endif
     }
 
-    // Whether a step is under way; without that port, always.
+    // Whether a run is under way; without that port, always.
     bool busy() const {
 #if HAS_BUSY
         return top_->busy;

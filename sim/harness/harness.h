@@ -31,8 +31,8 @@ struct Counters {
     uint64_t octets_in;
     uint64_t octets_out;
     uint64_t events;            // events traced
-    uint64_t source_idle;       // of a step: cycles in which a memory could give a beat and did not
-    uint64_t source_paused;     // of a step: cycles in which a memory opened a row, refreshed, stalled
+    uint64_t source_idle;       // of a run: cycles in which a memory could give a beat and did not
+    uint64_t source_paused;     // of a run: cycles in which a memory opened a row, refreshed, stalled
 };
 
 #define EXPORT extern "C" __attribute__((visibility("default")))

@@ -75,8 +75,8 @@ def test_unknown_option(slotted):
 @pytest.mark.parametrize("address, octets, error, message", [
     (Reg.MAGIC, b"GNRT", DeviceError, r"^wrapped machine is not a terngen machine: it answers 0x54524e47, not "
                                       r"0x4e524554$"),
-    (Reg.VERSION, b"\2\0\0\0", DeviceError, r"^wrapped machine has registers of version 2, this program knows "
-                                            r"version 1; generate the machine again$"),
+    (Reg.VERSION, b"\1\0\0\0", DeviceError, r"^wrapped machine has registers of version 1, this program knows "
+                                            r"version 2; generate the machine again$"),
     (Reg.DIGEST, bytes(range(16)), ConfigError, r"^Machine was generated for configuration "
                                                 r"000102030405060708090a0b0c0d0e0f, the tape for [0-9a-f]{32}; rebuild "
                                                 r"one of them$"),
@@ -119,7 +119,8 @@ def test_load(slotted, wrapped):
     size = len(slotted.image)
     assert bytes(wrapped.inner.machine.image) == bytes(slotted.image)
     assert seen == [(size, size)]       # one piece
-    assert [address for address, _ in wrapped.writes] == [regs.TAPE_BASE, Reg.HIDDEN.value]
+    assert [address for address, _ in wrapped.writes] == [regs.TAPE_BASE]
+    device.step({0: 5}, reset=[0])
     assert wrapped.inner.read(Reg.HIDDEN.value, 8) == bytes([64, 0, 0, 0, 128, 0, 0, 0])
 
 
@@ -255,6 +256,120 @@ def test_step_wrong(slotted, wrapped, tokens, error, message):
         device.step(tokens)
     with pytest.raises(error, match=message):
         device.logits(tokens)
+    assert wrapped.writes == []
+
+
+def one_by_one(device, tokens, slot=0):
+    """Give a sequence to one slot, a token in a step."""
+    for place, token in enumerate(tokens):
+        device.step({slot: token}, reset=[slot] if place == 0 else [])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7])
+def test_prefill(device, count):
+    """Many tokens in a pass leave the state that one after the other leave; other slots keep theirs."""
+    tokens = [5, 9, 77, 31, 5, 0, 127, 2][:count + 1]
+    one_by_one(device, [8, 9, 10], slot=2)
+    device.step({2: 11})
+    other = top(device, 2)
+    one_by_one(device, tokens, slot=1)
+    expected = top(device, 1)
+
+    one_by_one(device, [8, 9, 10], slot=2)
+    passes = device.prefill(tokens[:-1], state=1)
+    assert len(passes) == -(-count // 3)
+    device.step({1: tokens[-1]}, reset=[] if count else [1])
+    assert top(device, 1) == expected
+    device.step({2: 11})
+    assert top(device, 2) == other
+
+
+def test_prefill_goes_on(device):
+    """A sequence that has begun takes more tokens."""
+    one_by_one(device, [5, 9, 77, 31, 5])
+    expected = top(device, 0)
+    device.prefill([5, 9])
+    device.prefill([77, 31], reset=False)
+    device.step({0: 5})
+    assert top(device, 0) == expected
+
+
+def test_state_begins_in_the_middle(device):
+    """In one pass a sequence ends in one slot, and another begins in the next one on the same state."""
+    one_by_one(device, [7, 8])
+    expected = top(device, 0)
+    device.step({0: 3}, reset=[0])
+    device.step({0: 4, 1: 7, 2: 8}, reset=[1], states={0: 0, 1: 0, 2: 0})
+    assert top(device, 2) == expected
+
+
+def test_decode(device):
+    """What the machine makes by itself is what it makes when the host gives each token back."""
+    expected, tokens = [], {0: 5, 2: 9}
+    for step in range(6):
+        device.step(tokens, reset=[0, 2] if step == 0 else [])
+        tokens = {slot: top(device, slot)[0][0] for slot in tokens}
+        expected.append(tokens)
+    assert list(device.decode({0: 5, 2: 9}, 6, reset=[0, 2])) == expected
+    [counters] = device.counters
+    assert counters.beats > 0
+    # The state is that of a sequence which goes on.
+    device.step(expected[-1])
+    after = top(device, 0)
+    one_by_one(device, [5, *(tokens[0] for tokens in expected)])
+    assert top(device, 0) == after
+
+
+def test_decode_in_runs(slotted):
+    """More tokens than the machine can make by itself are several runs."""
+    short = dataclasses.replace(slotted, config=dataclasses.replace(slotted.config, history=4))
+    found = []
+    for tape in (slotted, short):
+        with Device.open("golden", tape) as device:
+            device.load()
+            found.append(list(device.decode({1: 5}, 10, reset=[1])))
+            assert len(device.counters) == (1 if tape is slotted else 3)
+    assert found[0] == found[1]
+    assert len(found[0]) == 10
+
+
+def test_decode_stops(device):
+    """A slot leaves after the token that ends its text; the run ends with the last one."""
+    free = list(device.decode({0: 5, 1: 9}, 12, reset=[0, 1]))
+    stop = free[3][0]
+    made = list(device.decode({0: 5, 1: 9}, 12, reset=[0, 1], stop=stop))
+    for slot in (0, 1):
+        alone = [tokens[slot] for tokens in free]
+        until = alone.index(stop) + 1 if stop in alone else len(alone)
+        assert [tokens[slot] for tokens in made if slot in tokens] == alone[:until]
+
+
+def test_decode_given_up(device):
+    """Whoever wants no more finds a machine that is ready."""
+    expected = list(device.decode({0: 5}, 1, reset=[0]))
+    for tokens in device.decode({0: 5}, 6, reset=[0]):
+        assert tokens == expected[0]
+        break
+    assert list(device.decode({0: 5}, 1, reset=[0])) == expected
+
+
+def test_decode_is_interrupted(device):
+    """Another step in the middle of a run: the run ends first, and its tokens are not lost."""
+    expected = list(device.decode({0: 5}, 6, reset=[0]))
+    found    = []
+    for tokens in device.decode({0: 5}, 6, reset=[0]):
+        found.append(tokens)
+        if len(found) == 2:
+            device.step({1: 9}, reset=[1])
+            other = top(device, 1)
+    assert found == expected
+    device.step({1: 9}, reset=[1])
+    assert top(device, 1) == other
+
+
+def test_states_wrong(slotted, wrapped):
+    with pytest.raises(ValueError, match=r"^States must be from 0 to 2, not \[3\]$"):
+        Device(wrapped, slotted).step({0: 1}, states={0: 3})
     assert wrapped.writes == []
 
 

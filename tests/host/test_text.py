@@ -296,8 +296,8 @@ def test_story(device):
     assert len(story.tokens) == 12 or story.ended
     spoken = Language.of_tape(device.tape)
     assert "a fox" + "".join(pieces) == spoken.decode(tokens)
-    assert len(story.reading) == 5
-    assert len(story.making) == len(story.tokens) + story.ended
+    assert len(story.reading) == 2          # five tokens, three in a pass
+    assert len(story.making) == 1           # the machine goes on by itself
     assert story.reading[0].beats < story.making[0].beats
 
 

@@ -89,6 +89,33 @@ def test_slots_by_turns(make_tape, bench):
     assert machine.gate()["mismatches"] == 0
 
 
+def test_prefill(make_tape, bench):
+    """Slots as consecutive tokens, every value compared; then as sequences of their own again."""
+    machine = bench(make_tape("tests/data/reference/tiny", slots=3), seed=6, **STALLS)
+    device  = machine.device
+    device.step({1: 4, 2: 5}, reset=[1, 2])
+    device.prefill([3, 14, 15, 92, 65], state=1)
+    device.step({0: 35, 1: 89, 2: 79}, reset=[0])
+    device.step({0: 1, 1: 2, 2: 3}, reset=[2], states={0: 1, 1: 1, 2: 1})
+    assert machine.gate()["mismatches"] == 0
+
+
+def test_decode(make_tape, bench):
+    """The machine goes on by itself, and gives what it gives when the host makes every step."""
+    machine = bench(make_tape("tests/data/reference/tiny", slots=3), seed=7, **STALLS)
+    device  = machine.device
+    made    = list(device.decode({0: 3, 2: 14}, 6, reset=[0, 2]))
+    tokens  = {0: 3, 2: 14}
+    for step, expected in enumerate(made):
+        device.step(tokens, reset=[0, 2] if step == 0 else [])
+        tokens = {slot: int(device.results(slot).tokens[0]) for slot in tokens}
+        assert tokens == expected
+    assert len(made) == 6
+    stop = made[2][0]
+    list(device.decode({0: 3, 2: 14}, 6, reset=[0, 2], stop=stop))
+    assert machine.gate()["mismatches"] == 0
+
+
 def sequence(device, tokens):
     """All that the host sees of a sequence: candidates, sums and scales."""
     seen = []
@@ -129,7 +156,6 @@ def test_reset_or_not(device, answers):
     assert sequence(device, TOKENS) == answers
     assert sequence(device, TOKENS) == answers
     device.transport.reset()
-    device.load()                                       # sets registers that a reset has cleared
     assert sequence(device, TOKENS) == answers
 
 

@@ -1,5 +1,6 @@
 """The golden machine, operation by operation, against one slot and one element at a time."""
 
+import copy
 import dataclasses
 from fractions import Fraction
 
@@ -455,12 +456,17 @@ def test_embedding(rng):
 
 
 def test_reset(rng):
-    """The state of the slots that are named starts at zero; reset clears all of it, and the queues."""
-    config  = CONFIGS["exact"]
-    machine = filled(config, rng)
-    before  = machine.h.copy()
-    play(machine, step(config, Op.SCAN, 8, weight=1), slots=[0, 1], reset=[1])
-    assert np.array_equal(machine.h, before * [[1], [0], [1]])
+    """Slots that are named take their state as zero; reset clears all of it, and the queues."""
+    config   = CONFIGS["exact"]
+    machine  = filled(config, rng)
+    cleared  = copy.deepcopy(machine)
+    cleared.h[1] = 0
+    sums     = rng.integers(-1000, 1000, (3, 8))
+    for each, reset in ((machine, [1]), (cleared, [])):
+        each.push_sums(sums, each.peak)
+        play(each, step(config, Op.MLGRU, 8, weight=1), slots=[0, 1], reset=reset)
+    assert machine.h[:, :8].any()
+    assert np.array_equal(machine.h[:, :8], cleared.h[:, :8])
     play(machine, step(config, Op.QUANTISE, 8), step(config, Op.QUANTISE, 8))
     machine.push_sums(np.zeros((3, 10), int), np.zeros(3, int))
     machine.reset()
