@@ -12,6 +12,7 @@ from terngen.host.compile import compile_tape, default_config
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Device
 from terngen.hw import estimate
+from terngen.hw.contract.config import ArrayVariant
 from terngen.hw.contract.tape import Tape, walk
 from terngen.sim.memory import MemoryModel
 
@@ -115,6 +116,7 @@ MACHINES = {
     "tiny-3":      (TINY,  {"slots": 3}),
     "tiny-narrow": (TINY,  {"preset": "tiny", "prefetch": 2}),
     "tiny-wide":   (TINY,  {"preset": "wide", "slots": 2}),
+    "tiny-table":  (TINY,  {"variant": ArrayVariant.TABLE, "builders": 1, "row_lanes": 2, "lanes": 4, "slots": 2}),
     "fairy":       (FAIRY, {}),
 }
 
