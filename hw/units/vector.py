@@ -597,8 +597,9 @@ class Vector(wiring.Component):
         # Peak.
         peaks = [lane_y[:-1] for lane_y in y]
         while len(peaks) > 1:
-            peaks = [delay(m, Mux(b > a, b, a), name="peak") for a, b in zip(peaks[::2], peaks[1::2])]
-        with m.If(result(self._peak - 1, tuple(SCANS)) & (peaks[0] > highest)):
+            peaks = [delay(m, Mux((a - b)[-1], b, a), name="peak") for a, b in zip(peaks[::2], peaks[1::2])]
+        # As the sign of a difference: a carry that leaves its chain by itself costs a nanosecond.
+        with m.If(result(self._peak - 1, tuple(SCANS)) & (highest - peaks[0])[-1]):
             m.d.sync += highest.eq(peaks[0])
         with m.If(start):
             m.d.sync += highest.eq(0)
