@@ -8,9 +8,8 @@ synthesised, the baselines (``python -m terngen.sim.area`` makes them).
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 
@@ -22,8 +21,8 @@ from terngen.hw.link.cobs import CobsEncoder
 from terngen.hw.link.receiver import Receiver
 from terngen.hw.units import table, tree
 
-__all__ = ["BASELINES", "Baseline", "Store", "area", "block_rams", "blocks", "dsps", "features", "fit",
-           "read_baselines", "stores"]
+__all__ = ["BASELINES", "Baseline", "Baselines", "Model", "Store", "area", "array_features", "block_rams", "blocks",
+           "dsps", "machine_features", "stores"]
 
 #: Machines that were synthesised.
 BASELINES = Path(__file__).with_name("baselines.json")
@@ -113,31 +112,41 @@ def _products(config: Config) -> list[Multiplier]:
 
 # Look-up tables and flip-flops.
 
-def features(config: Config) -> dict[str, float]:
-    """What a structure has much of."""
-    lanes, slots = config.lanes, config.slots
+def array_features(config: Config) -> dict[str, float]:
+    """What the array, with its codes and sums, has much of."""
+    slots    = config.slots
     is_table = config.variant is ArrayVariant.TABLE
-    products = _products(config)
+    return {
+        "tree":         not is_table,
+        "octet":        0 if is_table else config.beat_bytes,
+        "product":      0 if is_table else config.beat_bytes * slots,
+        "code":         0 if is_table else config.lane_bytes * slots,
+        "tables":       is_table,
+        "table":        config.beat_bytes * slots if is_table else 0,
+        "builder":      config.table_builders * slots if is_table else 0,
+        "sum":          config.row_lanes * slots * config.acc_width,
+        "drained sum":  config.lanes * slots * config.acc_width,
+        "slot":         slots,
+    }
+
+
+def machine_features(config: Config) -> dict[str, float]:
+    """What the rest of a machine has much of."""
+    lanes, slots, products = config.lanes, config.slots, _products(config)
     return {
         "machine":          1,
         "beat":             config.beat_bits,
         "lane":             lanes,
-        "lane, lmul":       lanes * (len(products) - products.count(EXACT)),
+        "inexact product":  lanes * (len(products) - products.count(EXACT)),
         "slot":             slots,
         "candidate":        slots * config.top_k,
         "lane and slot":    lanes * slots,
-        "adder of sums":    config.row_lanes * slots * config.acc_width,
-        "tree":             0 if is_table else config.beat_bytes,
-        "product":          0 if is_table else config.beat_bytes * slots,
-        "code":             0 if is_table else config.lane_bytes * slots,
-        "table":            config.beat_bytes * slots if is_table else 0,
-        "builder":          config.table_builders * slots if is_table else 0,
     }
 
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """A machine that was synthesised."""
+    """An array (``MatVec``) or a machine that was synthesised."""
 
     config: Config
     lut:    int
@@ -146,35 +155,64 @@ class Baseline:
     dsp:    int
 
 
-def read_baselines(path: Path = BASELINES) -> list[Baseline]:
-    """Baselines of a file."""
-    return [Baseline(Config.from_dict(entry["config"]), *(entry[name] for name in ("lut", "ff", "bram", "dsp")))
-            for entry in json.loads(path.read_text())["machines"]]
+@dataclasses.dataclass(frozen=True)
+class Baselines:
+    """What the model is fitted to."""
+
+    arrays:   list[Baseline]
+    machines: list[Baseline]
+
+    @classmethod
+    def read(cls, path: Path = BASELINES) -> Self:
+        """Those of a file."""
+        parts = json.loads(path.read_text())
+        return cls(*([Baseline(Config.from_dict(entry["config"]), entry["lut"], entry["ff"], entry["bram"],
+                               entry["dsp"]) for entry in parts[name]] for name in ("arrays", "machines")))
 
 
-def fit(baselines: Sequence[Baseline]) -> dict[str, np.ndarray]:
-    """Weights of the features for ``lut`` and ``ff``: least squares of the relative errors."""
-    rows = np.array([[*features(baseline.config).values()] for baseline in baselines], float)
-    fits = {}
-    for name in ("lut", "ff"):
-        found = np.array([getattr(baseline, name) for baseline in baselines], float)
-        fits[name] = np.linalg.lstsq(rows / found[:, None], np.ones(len(found)), rcond=None)[0]
-    return fits
-
-
-@functools.cache
-def _fit() -> dict[str, np.ndarray]:
-    return fit(read_baselines())
-
-
-def area(config: Config, weights: Mapping[str, np.ndarray] | None = None) -> dict[str, int]:
-    """``lut`` (places of a LUT4), ``ff``, ``bram`` and ``dsp`` of a machine.
+class Model:
+    """Places of a LUT4 and flip-flops by the features of a machine: first of its array, then of the rest.
 
     Parameters
     ----------
-    weights
-        Of :func:`fit`, instead of those of the baselines that are stored.
+    baselines : :class:`Baselines`
+        The weights of the features are those with the least squares of the relative errors.
     """
-    row   = np.array([*features(config).values()])
-    found: dict[str, Any] = {name: round(float(row @ fitted)) for name, fitted in (weights or _fit()).items()}
+
+    def __init__(self, baselines: Baselines):
+        self._arrays:   dict[str, np.ndarray] = {}
+        self._machines: dict[str, np.ndarray] = {}
+        for name in ("lut", "ff"):
+            found = np.array([getattr(each, name) for each in baselines.arrays], float)
+            rows  = np.array([[*array_features(each.config).values()] for each in baselines.arrays], float)
+            self._arrays[name] = np.linalg.lstsq(rows / found[:, None], np.ones(len(found)), rcond=None)[0]
+            found = np.array([getattr(each, name) for each in baselines.machines], float)
+            rest  = found - [self.array(each.config)[name] for each in baselines.machines]
+            rows  = np.array([[*machine_features(each.config).values()] for each in baselines.machines], float)
+            self._machines[name] = np.linalg.lstsq(rows / found[:, None], rest / found, rcond=None)[0]
+
+    def array(self, config: Config) -> dict[str, int]:
+        """Those of the array."""
+        row = np.array([*array_features(config).values()], float)
+        return {name: round(float(row @ weights)) for name, weights in self._arrays.items()}
+
+    def machine(self, config: Config) -> dict[str, int]:
+        """Those of the whole machine."""
+        row  = np.array([*machine_features(config).values()], float)
+        part = self.array(config)
+        return {name: part[name] + round(float(row @ weights)) for name, weights in self._machines.items()}
+
+
+@functools.cache
+def _model() -> Model | None:
+    return Model(Baselines.read()) if BASELINES.exists() else None
+
+
+def area(config: Config) -> dict[str, int | None]:
+    """``lut`` (places of a LUT4), ``ff``, ``bram`` and ``dsp`` of a machine; without baselines the first
+    two are None."""
+    model = _model()
+    found: dict[str, int | None] = {"lut": None, "ff": None}
+    if model is not None:
+        found.update(model.machine(config))
     return {**found, "bram": block_rams(config), "dsp": dsps(config)}

@@ -149,6 +149,7 @@ def _of_layout(geometry: Any, machine: Any, source: Any, clock: float) -> dict[s
 
 def _figures(machine: Any, descriptors: list[dict[str, Any]], *, start: int, count: int, vocab: int, hidden: int,
              weights: int, embedding: tuple[int, int], source: Any, clock: float) -> dict[str, Any]:
+    from terngen.hw.area import area
     from terngen.hw.estimate import step
 
     taken = step(machine, descriptors, active=machine.slots, tokens=dict.fromkeys(range(machine.slots), vocab - 1),
@@ -165,6 +166,7 @@ def _figures(machine: Any, descriptors: list[dict[str, Any]], *, start: int, cou
         "attainment":           taken.beats / float(taken.cycles * source.rate),
         "clock_mhz":            clock,
         "tokens_per_second":    machine.slots * clock * 1e6 / taken.cycles,
+        **area(machine),
     }
 
 
@@ -181,5 +183,8 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
         ("attainment", f"{100 * figures['attainment']:.2f} % of the memory's peak"),
         ("speed", f"{figures['tokens_per_second']:,.2f} tokens per second at {figures['clock_mhz']:g} MHz"),
     ]
+    parts = [("LUT4", figures["lut"]), ("flip-flops", figures["ff"]), ("block RAMs", figures["bram"]),
+             ("multipliers", figures["dsp"])]
+    rows.append(("ECP5", ", ".join(f"{count:,} {name}" for name, count in parts if count is not None)))
     for name, value in rows:
         yield f"{name:11} {value}"
