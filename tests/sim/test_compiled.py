@@ -362,7 +362,7 @@ def test_replay(plain):
     """The bare simulator does again what was recorded, without a memory."""
     recorded = CompiledModel(plain, memory=MEMORIES["stalls"], stall_in=0.3, stall_out=0.3, seed=8)
     recorded.record()
-    copy(recorded, CONFIG, 3, 100, 50)
+    copy(recorded, CONFIG, 3, 100, 150)
     recorded.run(b"\x01\x02", want=2, max_cycles=100)
     bare = CompiledModel(plain)
     assert bare.replay(recorded) == recorded.counters.octets_out == 3
