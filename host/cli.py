@@ -30,6 +30,7 @@ COMMANDS = {
     "normalise":  "terngen.host.commands.normalise:normalise",
     "perplexity": "terngen.host.commands.perplexity:perplexity",
     "run":        "terngen.host.commands.run:run",
+    "synth":      "terngen.host.commands.synth:synth",
     "train":      "terngen.host.train.command:train",
 }
 

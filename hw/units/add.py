@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
-from terngen.hw.units.packing import halve_even, normalize, packed, saturated, shift_right
+from terngen.hw.units.packing import halve_even, normalize, rounded, shift_right
 
 __all__ = ["Add"]
 
@@ -91,13 +91,14 @@ class Add(wiring.Component):
         total, fine = normalize(m, total, steps[-2:])
         mantissa = total[4:-1]
         up       = delay(m, halve_even(mantissa, total[3], total[:3].any()), name="up")
+        full     = delay(m, mantissa.all(), name="full")
         mantissa = delay(m, mantissa, name="mantissa")
         zero     = delay(m, ~total[-1], name="zero")
         exponent = delay(m, exponent - Cat(reversed(fine), coarse), name="exponent")
         sign     = delay(m, sign)
 
         # Round.
-        result = saturated(self._fmt, packed(mantissa, exponent, up), sign=sign, zero=zero)
+        result = rounded(self._fmt, mantissa, exponent, up, up & full, sign=sign, zero=zero)
         m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
-from terngen.hw.units.packing import halve_even, normalize, packed, saturated, shift_right
+from terngen.hw.units.packing import halve_even, normalize, rounded, shift_right
 
 __all__ = ["FromInt", "ToInt8"]
 
@@ -71,13 +71,14 @@ class FromInt(wiring.Component):
         mantissa = below[-bits:]
         guard    = below[-bits - 1]
         up       = delay(m, halve_even(mantissa, guard, below[:-bits - 1].any()), name="up")
+        full     = delay(m, mantissa.all(), name="full")
         mantissa = delay(m, mantissa, name="mantissa")
         zero     = delay(m, ~value[-1], name="zero")
         skipped  = Cat(reversed(skipped + taken))
         exponent = delay(m, C(self._fmt.bias + self._width - 2) - skipped, name="exponent")
         sign     = delay(m, sign)
 
-        result = saturated(self._fmt, packed(mantissa, exponent, up), sign=sign, zero=zero)
+        result = rounded(self._fmt, mantissa, exponent, up, up & full, sign=sign, zero=zero)
         m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

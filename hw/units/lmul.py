@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
-from terngen.hw.units.packing import saturated
+from terngen.hw.units.packing import rounded
 
 __all__ = ["LMul"]
 
@@ -64,15 +64,16 @@ class LMul(wiring.Component):
         sign     = delay(m, self.a[high] ^ self.b[high], name="sign")
         zero     = delay(m, ~(a[bits:].any() & b[bits:].any()), name="zero")
         fraction = C(self._offset, bits)
+        carry    = total[:bits] >= (1 << bits) - self._offset
         if self._gated:
             gate     = delay(m, a[:bits].any() & b[:bits].any(), name="gate")
             fraction = fraction & gate.replicate(bits)
+            carry    = carry & gate
 
-        # Minus the bias, which is one step of the exponent less than half of its range: the step joins the
-        # offset in one addition, and the half range touches the leading bits only.
-        nudged = total + Cat(fraction, C(1, 1))
-        packed = nudged - (1 << (high - 1))
-        result = saturated(self._fmt, packed, sign=sign, zero=zero)
+        # Minus the bias, which is one step of the exponent less than half of its range: `rounded` adds the step
+        # together with the offset, and the half range touches the leading bits only.
+        exponent = total[bits:] - (1 << high - bits - 1)
+        result   = rounded(self._fmt, total[:bits], exponent, fraction, carry, sign=sign, zero=zero)
         m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
 from terngen.hw.units.lmul import LMul
-from terngen.hw.units.packing import halve_even, saturated
+from terngen.hw.units.packing import halve_even, rounded
 
 __all__ = ["ExactMultiply", "Multiply"]
 
@@ -65,7 +65,7 @@ class ExactMultiply(wiring.Component):
 
     Computes :func:`~terngen.hw.contract.formats.multiply` with ``exact`` exactly. Provides no flow control:
     a pair is taken and a result given on every enabled cycle. Latency is ``LATENCY`` cycles. The product of
-    the significands stands between registers of its own, so that it fits a DSP block and its registers.
+    the significands has a register before it and two behind, which are those of a DSP block.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class ExactMultiply(wiring.Component):
         Product.
     """
 
-    LATENCY = 4
+    LATENCY = 5
 
     def __init__(self, *, fmt):
         self._fmt = fmt
@@ -101,26 +101,27 @@ class ExactMultiply(wiring.Component):
         # Operands.
         a, b = delay(m, self.a, name="a"), delay(m, self.b, name="b")
 
-        # Product.
-        product  = delay(m, Cat(a[:bits], C(1, 1)) * Cat(b[:bits], C(1, 1)), name="product")
+        # Product. Minus the bias is plus one step of the exponent, which `rounded` adds, and minus half of its range.
+        product  = Cat(a[:bits], C(1, 1)) * Cat(b[:bits], C(1, 1))
+        product  = delay(m, product, 2, name="product")
         exponent = delay(m, a[bits:high] + b[bits:high], name="exponent")
-        sign     = delay(m, a[high] ^ b[high], name="sign")
-        zero     = delay(m, ~(a[bits:high].any() & b[bits:high].any()), name="zero")
+        exponent = delay(m, exponent - (1 << high - bits - 1), name="exponent")
+        sign     = delay(m, a[high] ^ b[high], 2, name="sign")
+        zero     = delay(m, ~(a[bits:high].any() & b[bits:high].any()), 2, name="zero")
 
         # Normalise: the product lies between 1 and 4.
         tall     = product[-1]
         below    = Mux(tall, product[:-1], product << 1)[:2 * bits + 1]  # what follows the leading one
         kept     = below[bits + 1:]
-        up       = delay(m, halve_even(kept, below[bits], below[:bits].any()), name="up")
+        sticky   = product[:bits - 1].any() | (tall & product[bits - 1])
+        up       = delay(m, halve_even(kept, below[bits], sticky), name="up")
+        full     = delay(m, kept.all(), name="full")
         mantissa = delay(m, kept, name="mantissa")
-        tall     = delay(m, tall, name="tall")
-        exponent, sign, zero = (delay(m, value) for value in (exponent, sign, zero))
+        exponent = delay(m, (exponent + tall)[:len(exponent)].as_signed(), name="exponent")
+        sign, zero = delay(m, sign), delay(m, zero)
 
-        # Round. Minus the bias is plus one step of the exponent, here together with the rounding, and minus
-        # half of its range, which touches the leading bits only.
-        steps  = Cat(up, C(0, bits - 1), ~tall, tall)
-        packed = Cat(mantissa, exponent) + steps - (1 << (high - 1))
-        result = saturated(self._fmt, packed, sign=sign, zero=zero)
+        # Round.
+        result = rounded(self._fmt, mantissa, exponent, up, up & full, sign=sign, zero=zero)
         m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

@@ -6,7 +6,7 @@ into the exponent by itself.
 
 from amaranth import C, Cat, Mux, Signal
 
-__all__ = ["halve_even", "normalize", "packed", "saturated", "shift_right"]
+__all__ = ["halve_even", "normalize", "rounded", "shift_right"]
 
 
 def normalize(m, value, steps):
@@ -27,14 +27,29 @@ def normalize(m, value, steps):
         The shifted value, as wide as before, and for each step whether it was taken.
     """
     width = len(value)
+    steps = list(steps)
     taken = []
-    for step in steps:
-        zero    = Signal(name=f"skip_{step}")
-        shifted = Signal(width, name=f"skipped_{step}")
-        m.d.comb += zero.eq(~value[max(width - step, 0):].any())
-        m.d.comb += shifted.eq(Mux(zero, value << step, value))
-        value = shifted
+    while steps:
+        # Two steps at once: what the second one looks at lies in either of two places, which are looked at
+        # beside each other.
+        first, *second = steps[:2]
+        steps  = steps[2:]
+        zero   = Signal(name=f"skip_{first}")
+        kept   = Signal(width, name=f"skipped_{first}")
+        m.d.comb += zero.eq(~value[max(width - first, 0):].any())
         taken.append(zero)
+        if second:
+            [step] = second
+            near   = ~value[max(width - step, 0):].any()
+            far    = ~value[max(width - first - step, 0):max(width - first, 0)].any()
+            also   = Signal(name=f"skip_{step}")
+            m.d.comb += also.eq(Mux(zero, far, near))
+            m.d.comb += kept.eq(Mux(also, Mux(zero, value << first + step, value << step),
+                                    Mux(zero, value << first, value)))
+            taken.append(also)
+        else:
+            m.d.comb += kept.eq(Mux(zero, value << first, value))
+        value = kept
     return value, taken
 
 
@@ -66,33 +81,33 @@ def halve_even(kept, guard, sticky):
     return guard & (kept[0] | sticky)
 
 
-def packed(mantissa, exponent, up):
-    """Exponent and mantissa as one signed integer, incremented by one place of the mantissa if ``up``.
-
-    The hidden bit is added here as well: ``exponent``, signed, is one less than that of the result.
-    """
-    steps = Cat(up, C(0, len(mantissa) - 1), C(1, 2))
-    return Cat(mantissa, exponent).as_signed() + steps.as_signed()
-
-
-def saturated(fmt, value, *, sign, zero):
-    """The code of a packed exponent and mantissa that may lie outside of the format.
+def rounded(fmt, mantissa, exponent, step, carry, *, sign, zero):
+    """The code of a mantissa and an exponent that may lie outside of the format, with ``step`` added to the mantissa.
 
     An exponent below that of the smallest value gives zero, one above that of the largest value gives the
-    largest value.
+    largest value. Whether it is so is found from the operands, beside the addition and not after it.
 
     Parameters
     ----------
     fmt : :class:`~terngen.hw.contract.formats.FloatFormat`
         Format of the result.
-    value : value-like
-        Exponent and mantissa, signed; at least one bit wider than those of ``fmt``.
+    mantissa : value-like
+        As wide as that of ``fmt``.
+    exponent : value-like
+        Signed. The hidden bit is added here as well: it is one less than that of the result.
+    step : value-like
+        At most as wide as the mantissa.
+    carry : value-like
+        Whether mantissa and step together are too large for the mantissa.
     sign : value-like
         Sign of the result.
     zero : value-like
         Forces the result to zero.
     """
     low, high = fmt.mantissa_bits, fmt.mantissa_bits + fmt.exponent_bits
-    over  = value[high:-1].any()
-    flush = zero | value[-1] | ~value[low:-1].any()
-    return Mux(flush, 0, Cat(value[:high] | over.replicate(high), sign))
+    exponent  = Cat(exponent, exponent[-1].replicate(max(high - low + 1 - len(exponent), 0)))
+    field, above, negative = exponent[:high - low], exponent[high - low:-1], exponent[-1]
+    over  = ~negative & (above.any() | (field[1:].all() & (field[0] | carry)))
+    flush = zero | (negative & ~(exponent.all() & carry))
+    total = Cat(mantissa, field) + Cat(step, C(0, low - len(step)), C(1, 1))
+    return Mux(flush, 0, Cat(total[:high] | over.replicate(high), sign))

@@ -4,7 +4,8 @@ from amaranth import C, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from terngen.hw.units.packing import halve_even, saturated
+from terngen.hw.stream import delay
+from terngen.hw.units.packing import halve_even, rounded
 
 __all__ = ["Reciprocal"]
 
@@ -34,7 +35,7 @@ class Reciprocal(wiring.Component):
         # 127 / 64 and the significand are both from 1 to 2, and never far from each other: the quotient
         # begins with 1, or with 01. Behind its M + 1 bits comes one to round by.
         self._digits = fmt.mantissa_bits + 3
-        self.LATENCY = self._digits + 2
+        self.LATENCY = self._digits + 3
         super().__init__({
             "i": In(stream.Signature(fmt.width - 1)),
             "o": Out(stream.Signature(fmt.width)),
@@ -65,17 +66,23 @@ class Reciprocal(wiring.Component):
         # Round. The remainder has gone one place too far, which does not matter to what is lost.
         low      = ~quotient[-1]
         aligned  = Mux(low, quotient << 1, quotient)[:self._digits]
-        mantissa = aligned[2:-1]
-        up       = halve_even(mantissa, aligned[1], aligned[0] | remainder.any())
-        field    = C(2 * fmt.bias + 6) - exponent - low
-        packed   = Cat(mantissa, field.as_signed()).as_signed() + up
+        kept     = aligned[2:-1]
+        up       = delay(m, halve_even(kept, aligned[1], aligned[0] | remainder.any()), name="up")
+        full     = delay(m, kept.all(), name="full")
+        mantissa = delay(m, kept, name="mantissa")
+        field    = delay(m, C(2 * fmt.bias + 5) - exponent - low, name="field")
+        zero     = delay(m, exponent == 0, name="zero")
+        result   = rounded(fmt, mantissa, field, up, up & full, sign=C(0, 1), zero=zero)
+        ready    = Signal()             # the quotient has met the registers above
+        m.d.sync += ready.eq(busy & (left == 0))
         step     = ~self.o.valid | self.o.ready
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(busy & (left == 0) & step):
+        with m.If(ready & step):
             m.d.sync += self.o.valid.eq(1)
-            m.d.sync += self.o.payload.eq(saturated(fmt, packed, sign=C(0, 1), zero=exponent == 0))
+            m.d.sync += self.o.payload.eq(result)
             m.d.sync += busy.eq(0)
+            m.d.sync += ready.eq(0)
 
         m.d.comb += self.i.ready.eq(~busy)
         with m.If(self.i.valid & self.i.ready):

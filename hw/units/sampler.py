@@ -1,19 +1,22 @@
 """The best candidates among the logits."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
+from terngen.hw.stream import delay
 
-__all__ = ["SHOW_LATENCY", "Sampler", "cycles"]
+__all__ = ["LIST_LATENCY", "SHOW_LATENCY", "Sampler", "cycles"]
 
 #: Cycles from the choice of a candidate to that candidate.
 SHOW_LATENCY = 1
+#: Cycles from the last one of a transfer to when the lists have its sums.
+LIST_LATENCY = 2
 
 
 def cycles(config: Config) -> int:
-    """Cycles from one transfer to the next; the lists have its sums one cycle later."""
+    """Cycles from one transfer to the next."""
     return config.lanes
 
 
@@ -24,7 +27,8 @@ class Sampler(wiring.Component):
     candidate is the one with the lowest row, as :mod:`terngen.sim.golden.machine` has it. A list
     starts with empty places: the smallest sum and row ``NO_CANDIDATE``.
 
-    A transfer takes :func:`cycles`, one for each sum. All places of a list compare at once.
+    A transfer takes :func:`cycles`, one for each sum; the lists have its sums ``LIST_LATENCY`` cycles later. All
+    places of a list compare at once.
 
     Parameters
     ----------
@@ -79,7 +83,6 @@ class Sampler(wiring.Component):
         m.d.comb += [
             last.eq(lane == lanes - 1),
             self.i.ready.eq(~busy | last),
-            self.idle.eq(~busy),
         ]
         with m.If(busy):
             m.d.sync += queue.as_value().eq(queue.as_value() >> width)
@@ -96,9 +99,17 @@ class Sampler(wiring.Component):
                 queue.eq(self.i.payload.sums),
             ]
 
+        # A sum is compared with all places at once, and moves them one cycle later. Then the next one has been
+        # compared with the places as they were: it stands behind those that were moved if it did before, and the
+        # place of its predecessor is compared here.
         value = queue[0]
         offer = Signal()
         m.d.comb += offer.eq(busy & (row < self.vocab))
+        offered   = delay(m, offer, reset=True, name="offered")
+        new_value = delay(m, value, name="new_value")
+        new_row   = delay(m, row, name="new_row")
+        beats     = delay(m, _larger(value, new_value), name="beats")
+        m.d.comb += self.idle.eq(~busy & ~offered)
 
         # Lists of all slots; every place takes its neighbour's candidate, the new one, or stays.
         rows = []
@@ -110,15 +121,19 @@ class Sampler(wiring.Component):
                                 init=-(1 << width - 1)) for place in range(config.top_k)]
             rows.append(kept_rows)
             sums.append(kept_sums)
-            mine   = offer & (slot == index)
-            better = [value > kept for kept in kept_sums]
+            better = Signal(config.top_k, name=f"better_{index}")
+            moved  = Signal(config.top_k, name=f"moved_{index}")
+            mine   = delay(m, offer & (slot == index), reset=True, name="mine")
+            was    = delay(m, Cat(_larger(value, kept) for kept in kept_sums), name="was")
+            before = delay(m, moved, reset=True, name="before")
+            m.d.comb += moved.eq(better & mine.replicate(config.top_k))
             for place in range(config.top_k):
-                above_row = kept_rows[place - 1] if place else row
-                above_sum = kept_sums[place - 1] if place else value
-                above     = better[place - 1] if place else 0
-                with m.If(mine & better[place]):
-                    m.d.sync += kept_rows[place].eq(Mux(above, above_row, row))
-                    m.d.sync += kept_sums[place].eq(Mux(above, above_sum, value))
+                after = Mux(before[place - 1], was[place - 1], beats) if place else beats
+                m.d.comb += better[place].eq(Mux(before[place], after, was[place]))
+                first = ~moved[place - 1] if place else 1
+                with m.If(moved[place]):
+                    m.d.sync += kept_rows[place].eq(Mux(first, new_row, kept_rows[place - 1]))
+                    m.d.sync += kept_sums[place].eq(Mux(first, new_value, kept_sums[place - 1]))
                 with m.If(self.clear[index]):
                     m.d.sync += kept_rows[place].eq(kept_rows[place].init)
                     m.d.sync += kept_sums[place].eq(kept_sums[place].init)
@@ -132,3 +147,8 @@ class Sampler(wiring.Component):
                                 m.d.sync += self.row.eq(rows[index][place])
                                 m.d.sync += self.sum.eq(sums[index][place])
         return m
+
+
+def _larger(a, b):
+    """``a > b``, as the sign of a difference: a carry that leaves its chain by itself costs a nanosecond."""
+    return (b - a)[-1]

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from terngen.hw.contract import formats
 from terngen.hw.stream import delay
-from terngen.hw.units.packing import saturated
+from terngen.hw.units.packing import rounded
 
 __all__ = ["InverseRoot", "SquareSum"]
 
@@ -15,6 +15,8 @@ __all__ = ["InverseRoot", "SquareSum"]
 _BIN_BITS = 46
 #: Bits below the unit of the highest bin that are kept of the lower bins.
 _TAIL_BITS = 16
+#: Cycles from a square to its place in the memory.
+_ADD_CYCLES = 5
 #: Bits of the combined bins, with one more for a carry and one for an even exponent.
 _SUM_BITS = _BIN_BITS + 1 + _TAIL_BITS + 1
 
@@ -26,6 +28,15 @@ class SquareSum(wiring.Component):
     :func:`~terngen.hw.contract.formats.inverse_root`. Each lane adds to bins of its own, in distributed
     RAM; when the last squares of a slot have come, the bins of all lanes are added and combined, from the
     lowest to the highest, and go through :class:`InverseRoot`.
+
+    ::
+
+        cycle  0      1       2        3         4        5
+        term -> gate -> shift -> read -> + value -> write
+                                  ^-------'-----------'    where the bin is that of the square before
+
+    A bin is read, added to and written in a cycle each. What the two squares before have added to the same bin is
+    not in the memory yet, and is taken from where it is.
 
     A group of squares is taken in every cycle. After the last one none is taken until the result has been,
     which comes ``LATENCY`` cycles later at most.
@@ -53,7 +64,7 @@ class SquareSum(wiring.Component):
         self._bins   = formats.bins(fmt)
         self._levels = ceil_log2(lanes)
         self._root   = InverseRoot(fmt=fmt)
-        self.LATENCY = 3 + self._levels + self._bins + self._root.LATENCY
+        self.LATENCY = _ADD_CYCLES + 4 + self._levels + self._bins + self._root.LATENCY
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
                 "terms": data.ArrayLayout(fmt.wide.width, lanes),
@@ -73,38 +84,55 @@ class SquareSum(wiring.Component):
 
         walk  = Signal(range(self._bins + 1))           # bin that is read for the result
         asked = Signal()                                # a result is due
+        adds  = Signal(_ADD_CYCLES)                     # bit k: squares that came k + 1 cycles ago
         slot  = delay(m, given.slot, en=taken, name="slot")
-        add   = delay(m, taken, reset=True, name="add")
         first = delay(m, given.first & taken, reset=True, name="first")
+        slot  = delay(m, slot, name="slot")
+        first = delay(m, first, reset=True, name="first")
+        m.d.sync += adds.eq(Cat(taken, adds))
 
         bins = []
         for lane in range(self._lanes):
-            term     = given.terms[lane]
+            term     = delay(m, given.terms[lane], name="term")
             exponent = term[bits:-1]
             m.submodules[f"bins_{lane}"] = kept = memory.Memory(
                 shape=_BIN_BITS, depth=self._slots * self._bins, init=[])
             write, read = kept.write_port(), kept.read_port(domain="comb")
 
             # A significand, at its place within the bin.
-            value = delay(m, Mux(exponent.any(), Cat(term[:bits], C(1, 1)), 0) << exponent[:3], name="value")
-            index = delay(m, exponent[3:], name="index")
+            present = exponent.any()
+            value   = Cat(term[:bits], C(1, 1)) & present.replicate(bits + 1)
+            value   = delay(m, value << exponent[:3], name="value")
+            index   = delay(m, exponent[3:], name="index")
 
             # A bin whose flag is not set is zero, whatever the memory says.
             flags = Signal(self._slots * self._bins, name=f"flags_{lane}")
-            place = Cat(Mux(add, index, walk[:names]), slot)
-            total = Mux(flags.bit_select(place, 1), read.data, 0)
-            m.d.comb += [
-                read.addr.eq(place),
-                write.addr.eq(place),
-                write.data.eq(Mux(first, 0, total) + value),
-                write.en.eq(add),
-            ]
+            place = Cat(Mux(adds[1], index, walk[:names]), slot)
+            known = delay(m, ~first & flags.bit_select(place, 1), name="known")
             for each in range(self._slots):
                 with m.If(first & (slot == each)):
                     m.d.sync += flags.word_select(each, self._bins).eq(0)
-            with m.If(add):
+            with m.If(adds[1]):
                 m.d.sync += flags.bit_select(place, 1).eq(1)
-            bins.append(delay(m, total, name="bin"))
+
+            # The memory; the sum of the square before the last is being written to it.
+            places = [place]
+            for _ in range(3):
+                places.append(delay(m, places[-1], name="place"))
+            total  = Signal(_BIN_BITS, name=f"total_{lane}", reset_less=True)
+            recent = delay(m, adds[2] & (places[0] == places[1]), name="recent")        # one before
+            older  = delay(m, adds[3] & (places[0] == places[2]), name="older")         # two before
+            old    = delay(m, Mux(older, total, read.data) & known.replicate(_BIN_BITS), name="old")
+            again  = delay(m, recent & known, name="again")
+            value  = delay(m, value, 2, name="value")
+            m.d.sync += total.eq(Mux(again, total, old) + value)
+            m.d.comb += [
+                read.addr.eq(places[1]),
+                write.addr.eq(places[3]),
+                write.data.eq(total),
+                write.en.eq(adds[4]),
+            ]
+            bins.append(old)
 
         # All lanes, by a tree with a register behind each level.
         while len(bins) > 1:
@@ -113,11 +141,13 @@ class SquareSum(wiring.Component):
             bins  = pairs
 
         # Bins are combined as they come.
-        walking  = asked & ~add & (walk != self._bins)
-        combine  = delay(m, walking, 1 + self._levels, reset=True, name="combine")
+        walking  = asked & ~adds.any() & (walk != self._bins)
+        combine  = delay(m, walking, 3 + self._levels, reset=True, name="combine")
         number   = Signal(range(self._bins + 1))        # bins that have been combined
         acc      = Signal(_SUM_BITS - 1)
-        shifted  = Cat(acc[8:8 + _TAIL_BITS], acc[8 + _TAIL_BITS:] + bins[0])[:len(acc)]
+        present  = delay(m, bins[0].any(), name="present")
+        total    = delay(m, bins[0], name="total")
+        shifted  = Cat(acc[8:8 + _TAIL_BITS], acc[8 + _TAIL_BITS:] + total)[:len(acc)]
         combined = Signal(len(acc))
         highest  = Signal(names)
         m.submodules.root = root = self._root
@@ -132,7 +162,7 @@ class SquareSum(wiring.Component):
         with m.If(combine):
             m.d.sync += number.eq(number + 1)
             m.d.sync += acc.eq(shifted)
-            with m.If(bins[0].any()):
+            with m.If(present):
                 m.d.sync += combined.eq(shifted)
                 m.d.sync += highest.eq(number)
         with m.If(root.i.valid & root.i.ready):
@@ -146,7 +176,7 @@ class SquareSum(wiring.Component):
 
 
 class InverseRoot(wiring.Component):
-    """The inverse of a square root, one bit in a cycle.
+    """The inverse of a square root, one bit in two cycles.
 
     Computes steps 2 to 4 of :func:`~terngen.hw.contract.formats.inverse_root`. The operand x is shifted to
     the left in steps of two places. Then r, the largest integer with ``r * r * x <= 2**(2 * p)``, grows bit by
@@ -154,7 +184,8 @@ class InverseRoot(wiring.Component):
 
         ``a' = 4 * a - d * b``, ``b' = 2 * b + (4 * d - 1) * x``, where ``b = (4 * r + 1) * x``
 
-    and the next bit d is whether the new a is not negative. The adders work side by side.
+    and the next bit d is whether the new a is not negative. The adders work side by side, and in a cycle of its own
+    d decides between what they have found.
 
     Latency is ``LATENCY`` cycles at most; the next sum is taken when the result has been.
 
@@ -175,7 +206,7 @@ class InverseRoot(wiring.Component):
         self._digits = fmt.mantissa_bits + 3
         # A bin that is not zero holds M + 1 bits, and as many as the sum has below the highest bin.
         skipped      = _SUM_BITS - (fmt.mantissa_bits + 1 + _TAIL_BITS)
-        self.LATENCY = skipped // 2 + self._digits + 4
+        self.LATENCY = skipped // 2 + 2 * self._digits + 5
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
                 "sum":     _SUM_BITS - 1,
@@ -195,6 +226,7 @@ class InverseRoot(wiring.Component):
         odd   = below & 1
 
         operand = Signal(_SUM_BITS)
+        empty   = Signal()
         x       = operand[-size:]
         triple  = Signal(size + 2)
         field   = Signal(range(-(1 << fmt.exponent_bits + 1), 1 << fmt.exponent_bits + 1))
@@ -202,13 +234,22 @@ class InverseRoot(wiring.Component):
         b       = Signal(size + bits + 4)
         root    = Signal(self._digits)
         left    = Signal(range(self._digits + 1))
+        significand = Signal(bits + 2)
         rest    = Signal(len(a) + 3)
-        m.d.comb += rest.eq((a << 2) - b)
+        more    = Signal(len(b))            # b for each bit that may be next
+        less    = Signal(len(b))
+        chosen  = Signal()                  # the next bit is known
+        m.d.sync += [
+            rest.eq((a << 2) - b),
+            more.eq((b << 1) + triple),
+            less.eq((b << 1) - x),
+        ]
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [
                     operand.eq(self.i.payload.sum << odd),
+                    empty.eq(~self.i.payload.sum.any()),
                     field.eq(fmt.bias + (below + odd - _SUM_BITS) // 2 - (self.i.payload.highest << 2)),
                     left.eq(self._digits),
                 ]
@@ -220,7 +261,7 @@ class InverseRoot(wiring.Component):
                     b.eq(x),
                     triple.eq(x + (x << 1)),
                 ]
-                with m.If(~operand.any()):
+                with m.If(empty):
                     m.d.sync += self.o.payload.eq(fmt.largest)
                     m.next = "Done"
                 with m.Elif(operand[-2:].any()):
@@ -229,19 +270,25 @@ class InverseRoot(wiring.Component):
                     m.d.sync += operand.eq(operand << 2)
                     m.d.sync += field.eq(field + 1)
             with m.State("Root"):
-                m.d.sync += [
-                    left.eq(left - 1),
-                    root.eq(Cat(~rest[-1], root)),
-                    a.eq(Mux(rest[-1], a << 2, rest)),
-                    b.eq((b << 1) + Mux(rest[-1], -x, triple)),
-                ]
-                with m.If(left == 1):
-                    m.next = "Round"
+                m.d.sync += chosen.eq(~chosen)
+                with m.If(chosen):
+                    m.d.sync += [
+                        left.eq(left - 1),
+                        root.eq(Cat(~rest[-1], root)),
+                        a.eq(Mux(rest[-1], a << 2, rest)),
+                        b.eq(Mux(rest[-1], less, more)),
+                    ]
+                    with m.If(left == 1):
+                        m.next = "Round"
             with m.State("Round"):
-                # The hidden bit stands in the rounded root, so the exponent is one less.
-                rounded = (root + 1)[1:]
-                packed  = (((field - 1) << bits) + rounded).as_signed()
-                m.d.sync += self.o.payload.eq(saturated(fmt, packed, sign=C(0, 1), zero=C(0, 1)))
+                m.d.sync += significand.eq((root + 1)[1:])
+                m.d.sync += field.eq(field - 1)
+                m.next = "Pack"
+            with m.State("Pack"):
+                # The significand may be the next power of two, of which the last bits are those of all ones, and one.
+                tall     = significand[-1]
+                mantissa = significand[:bits] | tall.replicate(bits)
+                m.d.sync += self.o.payload.eq(rounded(fmt, mantissa, field, tall, tall, sign=C(0, 1), zero=C(0, 1)))
                 m.next = "Done"
             with m.State("Done"):
                 m.d.comb += self.o.valid.eq(1)

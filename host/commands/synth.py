@@ -1,0 +1,71 @@
+"""``terngen synth``."""
+
+import click
+
+from terngen.host.commands.options import config_option, json_option, slots_option
+
+__all__ = ["synth"]
+
+
+@click.command()
+@click.argument("component")
+@config_option
+@slots_option
+@click.option("--model", metavar="CKPT_OR_TAPE", help="Make the buffers as large as this model needs.")
+@click.option("--target", type=click.Choice(["ecp5", "xc7", "xcup"]), default="ecp5", show_default=True,
+              help="Family whose cells are counted.")
+@click.option("--dsp/--no-dsp", default=True, show_default=True, help="Whether products may go into DSP blocks.")
+@click.option("--pnr", is_flag=True, help="Place and route on an ECP5, and tell the clock.")
+@click.option("--trim/--no-trim", default=True, show_default=True,
+              help="Cut off carries that nobody reads before placing.")
+@click.option("--seed", type=click.IntRange(min=1), default=1, show_default=True, help="Of the placer.")
+@json_option
+def synth(component: str, config: str | None, slots: int | None, model: str | None, target: str, dsp: bool, pnr: bool,
+          trim: bool, seed: int, as_json: bool) -> None:
+    """Measure area and clock of a machine or one of its components with the open tools.
+
+    COMPONENT is a unit, like `add` or `vector`; `datapath`, the array and the vector unit; or `machine`.
+    """
+    import dataclasses
+    from pathlib import Path
+
+    from terngen.host import configs
+    from terngen.host.commands.console import emit, working
+    from terngen.host.convert.checkpoint import Checkpoint
+    from terngen.host.errors import ToolError
+    from terngen.host.files import cache_dir
+    from terngen.host.models import open_tape
+    from terngen.hw import build
+
+    if component not in build.COMPONENTS:
+        raise click.BadParameter(f"Component must be one of {', '.join(build.COMPONENTS)}, not {component!r}.",
+                                 param_hint="COMPONENT")
+    if pnr and target != "ecp5":
+        raise click.BadParameter(f"Only ecp5 can be placed and routed, not {target}.", param_hint="--pnr")
+    if model is None:
+        machine = configs.machine_config(config or configs.DEFAULT, slots=slots)
+    elif Path(model).is_dir():
+        machine = configs.model_config(Checkpoint.open(Path(model)).geometry, config or configs.DEFAULT, slots=slots)
+    else:
+        machine = configs.like(open_tape(Path(model)).config, config, slots=slots)
+
+    make = build.COMPONENTS[component]
+    try:
+        with working("Synthesising"):
+            area = build.synthesise(make(machine), target, dsp=dsp, cache=cache_dir())
+        with working("Placing and routing"):
+            timing = build.place(make(machine), dsp=dsp, trim=trim, seed=seed, cache=cache_dir()) if pnr else None
+    except build.ToolMissing as error:
+        raise ToolError(str(error)) from error
+
+    values = {"component": component, "digest": machine.digest.hex(), "target": target, "dsp": dsp,
+              **dataclasses.asdict(area), "versions": build.versions()}
+    lut    = "LUT4" if target == "ecp5" else "LUT6"
+    lines  = [f"{lut:12s}{area.luts:,}", f"flip-flops  {area.ffs:,}", f"block RAM   {area.block_rams:,}",
+              f"DSP         {area.dsps:,}"]
+    if timing is not None:
+        values |= {"device": build.DEVICE, "seed": seed, "mhz": round(timing.mhz, 2), "path": timing.path,
+                   "placed_luts": timing.area.luts}
+        lines  += [f"clock       {timing.mhz:.1f} MHz on {build.DEVICE}, seed {seed}", "worst path"]
+        lines  += [f"{ns:8.2f} ns {name}" for ns, name in timing.path]
+    emit(as_json, values, lines)
