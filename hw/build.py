@@ -393,16 +393,17 @@ def _dont_care(text: str) -> str:
     """
     modules = re.split(r"(?m)^(?=module )", text)
     for index, module in enumerate(modules):
-        free = re.findall(r'(?m)^  attribute \\no_rw_check 1\n(?:  attribute .*\n)*  memory .* (\\\S+)$', module)
-        def ports(match: re.Match[str], free: list[str] = free) -> str:
-            cell = match[0]
-            if not re.search(r"parameter \\CLK_ENABLE 1'1", cell):
-                return cell
-            if not any(f'parameter \\MEMID "\\{name}"' in cell for name in free):
+        free = re.findall(r"(?m)^  attribute \\no_rw_check 1\n(?:  attribute .*\n)*  memory .* \\(\S+)$", module)
+
+        def relaxed(match: re.Match[str], free: list[str] = free) -> str:
+            cell  = match[0]
+            named = re.search(r'parameter \\MEMID "\\\\(\S+)"', cell)
+            if named is None or named[1] not in free or not re.search(r"parameter \\CLK_ENABLE (1'1|1)$", cell, re.M):
                 return cell
             return re.sub(r"(parameter \\COLLISION_X_MASK )(\d+)'[01]+",
                           lambda found: f"{found[1]}{found[2]}'{'1' * int(found[2])}", cell)
-        modules[index] = re.sub(r"(?ms)^  cell \$memrd_v2 .*?^  end$", ports, module)
+
+        modules[index] = re.sub(r"(?ms)^  cell \$memrd_v2 .*?^  end$", relaxed, module)
     return "".join(modules)
 
 

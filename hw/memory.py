@@ -1,8 +1,11 @@
 """Block RAM that is read through streams."""
 
 from amaranth import Module, Signal
+from amaranth.hdl import Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from terngen.hw.stream import delay
 
 __all__ = ["StreamMemory", "Queue"]
 
@@ -75,7 +78,9 @@ class StreamMemory(wiring.Component):
             m.d.sync += fetched.eq(self.addresses.valid)
         with m.If(step):
             m.d.sync += self.o.valid.eq(fetched)
-            m.d.sync += self.o.payload.eq(r_port.data)
+        # Not reset, so that it can be the register of the block RAM itself.
+        shown = delay(m, r_port.data, en=step, name="shown")
+        m.d.comb += Value.cast(self.o.payload).eq(Value.cast(shown))
         return m
 
 

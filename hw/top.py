@@ -52,7 +52,7 @@ class Machine(wiring.Component):
     load : ``Out(stream.Signature(load_layout(config)))``
         Writes to the tape memory.
     busy : ``Out(1)``
-        A step is under way.
+        A run is under way.
     trace : ``Out(...)``
         See :mod:`terngen.hw.contract.trace`.
     """
@@ -141,7 +141,7 @@ class Machine(wiring.Component):
 
             sequencer.hidden.eq(registers.hidden),
             sequencer.matvec_end.eq(matvec.at_end),
-            self.busy.eq(player.busy),
+            self.busy.eq(decode.busy),
             registers.fault.eq(sequencer.fault),
             registers.beat.eq(reader.o.valid & reader.o.ready),
             registers.stall_tape.eq(sequencer.stall_tape),

@@ -109,7 +109,7 @@ def compile_machine(component: Any, *, config: Config, waveform: bool = False,
     words = -(-ports.get("trace__event", 0) // 32)
     if words and words != event_words(config):
         raise ValueError(f"Events of the machine must have {event_words(config)} words, not {words}")
-    path = verilate.build(text, waveform=waveform, optimisation=optimisation, defines={
+    path = verilate.build(_shell(text, "top"), waveform=waveform, optimisation=optimisation, defines={
         "HAS_MEMORY": int(memory),
         "HAS_TRACE":  int(words > 0),
         "HAS_BUSY":   int("busy" in ports),
@@ -120,13 +120,31 @@ def compile_machine(component: Any, *, config: Config, waveform: bool = False,
     return Library(path, memory or channels > 0, max(channels, int(memory)), words)
 
 
-def _ports(text: str, top: str) -> dict[str, int]:
-    """Ports of a module in Verilog that Amaranth wrote, and their widths."""
+def _port_list(text: str, top: str) -> list[tuple[str, str, int]]:
+    """Direction, name and width of the ports of a module in Verilog that Amaranth wrote."""
     module = re.search(rf"^module {top}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
     if module is None:
         raise ValueError(f"Verilog must have a module {top!r}")
-    ports = re.findall(r"^\s*(?:input|output) (?:\[(\d+):0\] )?(\w+);", module[0], re.MULTILINE)
-    return {name: int(high or 0) + 1 for high, name in ports}
+    ports = re.findall(r"^\s*(input|output) (?:\[(\d+):0\] )?(\w+);", module[0], re.MULTILINE)
+    return [(direction, name, int(high or 0) + 1) for direction, high, name in ports]
+
+
+def _ports(text: str, top: str) -> dict[str, int]:
+    """Ports of a module, and their widths."""
+    return {name: width for _, name, width in _port_list(text, top)}
+
+
+def _shell(text: str, top: str) -> str:
+    """A module ``shell`` around `top`, with the same ports, that takes the reset one cycle later.
+
+    Nearly everything depends on the reset. What depends on an input Verilator computes twice in a cycle,
+    what depends on a register once.
+    """
+    ports    = _port_list(text, top)
+    declared = ", ".join(f"{direction} [{width - 1}:0] {name}" for direction, name, width in ports)
+    passed   = ", ".join(f".{name}({'rst_late' if name == 'rst' else name})" for _, name, _ in ports)
+    late     = "  reg rst_late = 0;\n  always @(posedge clk) rst_late <= rst;\n" if "rst" in _ports(text, top) else ""
+    return f"{text}\nmodule shell({declared});\n{late}  {top} machine({passed});\nendmodule\n"
 
 
 # Running.
@@ -159,10 +177,10 @@ class Counters:
     octets_out: int
     #: Events traced.
     events:     int
-    #: Cycles of the memory during steps in which it could have given a beat and gave none: it had not been
+    #: Cycles of the memory during runs in which it could have given a beat and gave none: it had not been
     #: asked, or what it gave before had not been taken. A sum over the memories of a striped tape.
     source_idle: int
-    #: Cycles of the memory during steps in which it opened a row, refreshed or stalled; a sum as well.
+    #: Cycles of the memory during runs in which it opened a row, refreshed or stalled; a sum as well.
     source_paused: int
 
 
@@ -185,6 +203,8 @@ def _load(path: Path) -> ctypes.CDLL:
             ("trace",          None,         [handle, ctypes.c_int]),
             ("trace_words",    long,         [handle]),
             ("trace_take",     None,         [handle, pointer]),
+            ("record",         None,         [handle]),
+            ("replay",         long,         [handle, handle]),
             ("counters",       None,         [handle, ctypes.POINTER(_Counters)]),
             ("waveform",       None,         [handle, octets, long, long]),
             ("waveform_close", None,         [handle])):
@@ -223,7 +243,8 @@ class CompiledModel:
         if library.memory and memory.channels != library.channels:
             raise ValueError(f"Machine has a tape in {library.channels} memories, so memory channels must "
                              f"be {library.channels}, not {memory.channels}")
-        self._library = library
+        #: What it is a machine of.
+        self.library = library
         self._code    = _load(library.path)
         self._out     = ctypes.create_string_buffer(self.BATCH_OCTETS)
         self._handle  = self._code.machine_new(_Parameters(
@@ -258,7 +279,7 @@ class CompiledModel:
 
     def memory_write(self, offset: int, octets: bytes | np.ndarray) -> None:
         """Write into the memory outside, past the machine and in no time."""
-        if not self._library.memory:
+        if not self.library.memory:
             raise ValueError("Machine has its memory inside; write through the link")
         values = np.frombuffer(octets, np.uint8)
         if not self._code.machine_memory_write(self._handle, offset, values.ctypes.data, values.size):
@@ -272,7 +293,7 @@ class CompiledModel:
 
     def trace(self, on: bool = True) -> None:
         """Collect trace events from now on, or no longer."""
-        if on and not self._library.event_words:
+        if on and not self.library.event_words:
             raise ValueError("Machine has no trace port")
         self._code.machine_trace(self._handle, on)
 
@@ -280,7 +301,23 @@ class CompiledModel:
         """Events collected since the last call, ``(events, event_words)`` of ``uint32``."""
         words = np.empty(self._code.machine_trace_words(self._handle), np.uint32)
         self._code.machine_trace_take(self._handle, words.ctypes.data)
-        return words.reshape(-1, max(1, self._library.event_words))
+        return words.reshape(-1, max(1, self.library.event_words))
+
+    def record(self) -> None:
+        """Remember all inputs from now on, for :meth:`replay`."""
+        if self.library.channels > 1:
+            raise ValueError("Machine with a striped tape cannot be recorded")
+        self._code.machine_record(self._handle)
+
+    def replay(self, recorded: Self) -> int:
+        """Do what `recorded`, another machine of the library, did: the bare simulator, without a driver.
+
+        Returns
+        -------
+        :class:`int`
+            Octets that came out of the link.
+        """
+        return self._code.machine_replay(self._handle, recorded._handle)
 
     @property
     def counters(self) -> Counters:

@@ -82,6 +82,5 @@ def figure_lines(figures: dict[str, Any]) -> Iterator[str]:
            f"{figures['stall_vector_per_token']:,.0f} for the vector unit")
     yield (f"tape        {figures['tape_bytes_per_token']:,.0f} bytes for a token, at most "
            f"{figures['peak_bytes_per_cycle']:g} in a cycle")
-    yield (f"attainment  {100 * figures['attainment']:.1f} % of the memory's peak, which idled for "
-           f"{figures['source_idle_per_token']:,.0f} of its cycles")
+    yield f"attainment  {100 * figures['attainment']:.1f} % of the memory's peak"
     yield f"simulation  {figures['sim_cycles_per_second']:,.0f} cycles per second"

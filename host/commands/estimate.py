@@ -95,6 +95,8 @@ def _of_layout(geometry: Any, machine: Any, source: Any, clock: float) -> dict[s
 
 def _figures(machine: Any, taken: Any, *, weights: int, rows: int, source: Any, clock: float) -> dict[str, Any]:
     """Figures of a step; `rows` are the beats of its embedding rows."""
+    from terngen.hw.area import area
+
     return {
         "variant":              machine.variant.value,
         "beat_bits":            machine.beat_bits,
@@ -109,6 +111,7 @@ def _figures(machine: Any, taken: Any, *, weights: int, rows: int, source: Any, 
         "attainment":           taken.beats / float(taken.cycles * source.rate),
         "clock_mhz":            clock,
         "tokens_per_second":    machine.slots * clock * 1e6 / taken.cycles,
+        **area(machine),
     }
 
 
@@ -126,5 +129,8 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
         ("attainment", f"{100 * figures['attainment']:.2f} % of the memory's peak"),
         ("speed", f"{figures['tokens_per_second']:,.2f} tokens per second at {figures['clock_mhz']:g} MHz"),
     ]
+    parts = [("LUT4", figures["lut"]), ("flip-flops", figures["ff"]), ("block RAMs", figures["bram"]),
+             ("multipliers", figures["dsp"])]
+    rows.append(("ECP5", ", ".join(f"{count:,} {name}" for name, count in parts if count is not None)))
     for name, value in rows:
         yield f"{name:11} {value}"

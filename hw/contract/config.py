@@ -129,8 +129,8 @@ class Config:
         def power_of_two(value: int) -> bool:
             return value > 0 and value & value - 1 == 0
 
-        for name in ("beat_bits", "row_lanes", "builders", "lanes", "slots", "hidden", "wide", "rows", "state",
-                     "prefetch", "top_k", "history"):
+        for name in ("beat_bits", "row_lanes", "builders", "lanes", "slots", "hidden", "wide", "rows",
+                     "state", "prefetch", "top_k", "history"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name} must be an integer, not {value!r}")

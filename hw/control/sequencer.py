@@ -1,6 +1,6 @@
 """The sequencer: what comes from the tape goes where it belongs."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -18,7 +18,7 @@ SEGMENT_CYCLES = 2
 
 def cycles(config: Config, *, beats: int) -> int:
     """Cycles of a descriptor and the beats that belong to it, if nothing stalls."""
-    return descriptor_beats(config) + 1 + beats
+    return descriptor_beats(config) + 2 + beats
 
 
 def segment_layout(config: Config) -> data.StructLayout:
@@ -31,8 +31,8 @@ class Sequencer(wiring.Component):
 
     Descriptors of the vector unit go through a queue of ``QUEUE``, so that the tape can run ahead;
     matrices are announced to the array. Beats are handed on in the cycle in which they come, so the
-    latency is zero. Throughput is one beat per cycle; each descriptor takes one cycle besides
-    (:func:`cycles`), and each segment ``SEGMENT_CYCLES``.
+    latency is zero. Throughput is one beat per cycle; each descriptor takes two cycles besides, one to
+    look whether it makes sense and one to act (:func:`cycles`), and each segment ``SEGMENT_CYCLES``.
 
     Parameters
     ----------
@@ -131,22 +131,28 @@ class Sequencer(wiring.Component):
         # What the machine would wait for without end, or what would run over the end of a buffer.
         room      = Signal(range(max(config.wide, config.rows) + 1))     # zero where no operation is
         senseless = Signal()
+        reasons   = Signal(8)
         matrix    = descriptor.opcode == Op.MATVEC
         cols      = descriptor.place
-        state_end = (descriptor.place << (config.lanes - 1).bit_length()) + descriptor.length
         with m.Switch(descriptor.opcode):
             for op in Op:
                 with m.Case(op):
                     m.d.comb += room.eq(Mux(descriptor.source, longest(config, op, source=1),
                                             longest(config, op)))
-        m.d.comb += senseless.eq(
-            (descriptor.length == 0) | (descriptor.length > room)
-            | ((matrix | descriptor.weighted) ^ (descriptor.beats != 0)) | (descriptor.beats > rest)
-            | (~matrix & (descriptor.beats > config.parameter_beats(config.wide)))
-            | (matrix & ((cols == 0) | (cols > config.wide)))
-            | ((descriptor.opcode == Op.MLGRU) & (state_end > config.state))
+        row = self.segment.payload.beats
+        m.d.comb += senseless.eq(reasons.any())
+        checks = [
+            (descriptor.length == 0) | ((matrix | descriptor.weighted) ^ (descriptor.beats != 0)),
+            descriptor.length > room,
+            descriptor.beats > rest,
+            ~matrix & (descriptor.beats > config.parameter_beats(config.wide)),
+            matrix & (cols == 0),
+            matrix & (cols > config.wide),
+            (descriptor.opcode == Op.MLGRU) & _exceeds(descriptor.place << (config.lanes - 1).bit_length(),
+                                                       descriptor.length, config.state),
             # An embedding row has no descriptor on the tape.
-            | ((descriptor.opcode == Op.EMBED) & ~payload.embed))
+            descriptor.opcode == Op.EMBED,
+        ]
 
         with m.FSM():
             with m.State("Segment"):
@@ -163,6 +169,10 @@ class Sequencer(wiring.Component):
                             descriptor.length.eq(self.hidden),
                             descriptor.beats.eq(payload.beats),
                         ]
+                        # Of a row only its length is to be looked at.
+                        m.d.sync += reasons.eq(Cat(
+                            (self.hidden == 0) | (row == 0), self.hidden > longest(config, Op.EMBED),
+                            row > config.parameter_beats(config.wide)))
                         m.next = "Dispatch"
             with m.State("Descriptor"):
                 with m.If((rest == 0) & (piece == 0)):
@@ -179,7 +189,10 @@ class Sequencer(wiring.Component):
                         m.d.sync += piece.eq(piece + 1)
                         with m.If(piece == pieces - 1):
                             m.d.sync += piece.eq(0)
-                            m.next = "Dispatch"
+                            m.next = "Check"
+            with m.State("Check"):
+                m.d.sync += reasons.eq(Cat(checks))
+                m.next = "Dispatch"
             with m.State("Dispatch"):
                 m.d.sync += left.eq(descriptor.beats)
                 with m.If(senseless):
@@ -225,3 +238,12 @@ class Sequencer(wiring.Component):
             with m.State("Fault"):
                 m.d.comb += self.fault.eq(1)
         return m
+
+
+def _exceeds(a, b, limit):
+    """Whether ``a + b > limit``, with the addition and the comparison in one carry chain."""
+    width = max(len(a), len(b), limit.bit_length()) + 3
+    c     = C(-(limit + 1), signed(width)).as_unsigned()
+    a, b  = (Cat(value, C(0, width - len(value))) for value in (a, b))
+    total = (a ^ b ^ c) + (((a & b) | (a & c) | (b & c)) << 1)
+    return ~total[width - 1]

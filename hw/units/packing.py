@@ -27,14 +27,29 @@ def normalize(m, value, steps):
         The shifted value, as wide as before, and for each step whether it was taken.
     """
     width = len(value)
+    steps = list(steps)
     taken = []
-    for step in steps:
-        zero    = Signal(name=f"skip_{step}")
-        shifted = Signal(width, name=f"skipped_{step}")
-        m.d.comb += zero.eq(~value[max(width - step, 0):].any())
-        m.d.comb += shifted.eq(Mux(zero, value << step, value))
-        value = shifted
+    while steps:
+        # Two steps at once: what the second one looks at lies in either of two places, which are looked at
+        # beside each other.
+        first, *second = steps[:2]
+        steps  = steps[2:]
+        zero   = Signal(name=f"skip_{first}")
+        kept   = Signal(width, name=f"skipped_{first}")
+        m.d.comb += zero.eq(~value[max(width - first, 0):].any())
         taken.append(zero)
+        if second:
+            [step] = second
+            near   = ~value[max(width - step, 0):].any()
+            far    = ~value[max(width - first - step, 0):max(width - first, 0)].any()
+            also   = Signal(name=f"skip_{step}")
+            m.d.comb += also.eq(Mux(zero, far, near))
+            m.d.comb += kept.eq(Mux(also, Mux(zero, value << first + step, value << step),
+                                    Mux(zero, value << first, value)))
+            taken.append(also)
+        else:
+            m.d.comb += kept.eq(Mux(zero, value << first, value))
+        value = kept
     return value, taken
 
 

@@ -11,7 +11,7 @@ from terngen.hw.stream import delay
 __all__ = ["PUSH_CYCLES", "READ_LATENCY", "Parameters", "ParametersSignature"]
 
 #: Cycles from a group to its codes.
-READ_LATENCY = 3
+READ_LATENCY = 4
 #: Cycles from the last beat of a vector to :attr:`ParametersSignature.ready`.
 PUSH_CYCLES = 1
 
@@ -79,8 +79,9 @@ class Parameters(wiring.Component):
         config = self._config
 
         place_bits = max(1, ceil_log2(self._beats))
-        m.submodules.words = words = memory.Memory(
-            shape=config.beat_bits, depth=2 << place_bits, init=[])
+        # A bank is not read while it is filled.
+        m.submodules.words = words = memory.Memory(shape=config.beat_bits, depth=2 << place_bits, init=[],
+                                                   attrs={"no_rw_check": 1})
         write = words.write_port()
         read  = words.read_port()
 
@@ -123,8 +124,7 @@ class Parameters(wiring.Component):
             step  = delay(m, self.o.group[:step_bits], 2, name="step")
             words = Array(beat[index * group_width:(index + 1) * group_width]
                           for index in range(1 << step_bits))
-            beat  = Signal(group_width, name="selected")
-            m.d.sync += beat.eq(words[step])
+            beat  = delay(m, words[step], name="selected")
         else:
             beat = delay(m, beat)
 
@@ -133,5 +133,6 @@ class Parameters(wiring.Component):
         for lane in range(config.lanes):
             word     = beat[lane * PARAMETER_BITS:][:fmt.parameter.width]
             exponent = word[fmt.parameter.mantissa_bits:-1]
-            m.d.comb += self.o.codes[lane].eq(Mux(exponent.any(), Cat(C(0, shift), word), 0))
+            code     = Mux(exponent.any(), Cat(C(0, shift), word), 0)
+            m.d.comb += self.o.codes[lane].eq(delay(m, code, name="code"))
         return m

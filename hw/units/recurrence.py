@@ -55,7 +55,7 @@ class Recurrence(wiring.Component):
         State after the update.
     """
 
-    C_DELAY = 2
+    C_DELAY = 3
 
     def __init__(self, config: Config):
         self._config = config
@@ -80,8 +80,9 @@ class Recurrence(wiring.Component):
         config = self._config
         width  = config.path.width
 
-        m.submodules.state = state = memory.Memory(
-            shape=config.lanes * width, depth=self._depth, init=[])
+        # No group is read again before it has been written.
+        m.submodules.state = state = memory.Memory(shape=config.lanes * width, depth=self._depth, init=[],
+                                                   attrs={"no_rw_check": 1})
         read  = state.read_port()
         write = state.write_port()
 
@@ -102,7 +103,8 @@ class Recurrence(wiring.Component):
             write.en.eq(write_en),
         ]
 
-        before = delay(m, Mux(self.clear, 0, read.data), name="before")
+        kept   = delay(m, read.data, name="kept")
+        before = delay(m, Mux(self.clear, 0, kept), name="before")
         for lane in range(config.lanes):
             h = before[lane * width:(lane + 1) * width]
             m.submodules[f"subtract_{lane}"] = subtract = Add(fmt=config.path)

@@ -34,7 +34,7 @@ class Sigmoid(wiring.Component):
         Logistic function of the operand.
     """
 
-    LATENCY = 6
+    LATENCY = 7
 
     def __init__(self, *, fmt):
         self._fmt = fmt
@@ -82,12 +82,16 @@ class Sigmoid(wiring.Component):
         inside     = delay(m, inside, 3, name="inside")
         distance   = ~tail[bits:]
         part       = Cat(C(0, 2), tail[:bits], tail[bits:].any()) & inside.replicate(bits + 3)
-        part, lost = shift_right(m, part, distance)
-        up         = halve_even(part[1:], part[0], lost)
+        part, lost = shift_right(m, part, Cat(C(0, 2), distance[2:]))
+        part, lost = delay(m, part, name="part"), delay(m, lost, name="lost")
+        distance   = delay(m, distance[:2], name="distance")
+        tail       = delay(m, tail & inside.replicate(high - 1), name="tail")
+        part, more = shift_right(m, part, distance)
+        up         = halve_even(part[1:], part[0], lost | more)
         part       = delay(m, part[1:bits + 2], name="part")
         up         = delay(m, up, name="up")
-        tail       = delay(m, tail & inside.replicate(high - 1), name="tail")
-        negative   = delay(m, negative, 4, name="negative")
+        tail       = delay(m, tail, name="tail")
+        negative   = delay(m, negative, 5, name="negative")
 
         # Subtract: code of one, minus the rounded part. A borrow takes one from the exponent, whose other
         # bits are the same for one and for what lies between 1/2 and one.

@@ -15,7 +15,7 @@ class SiteMultiply(wiring.Component):
     """Multiplies floats for several products that share the place, each with its own multiplier.
 
     Each different multiplier is built once. Provides no flow control: a pair is taken and a result
-    given on every cycle. Latency is ``LATENCY`` cycles, that of the slowest.
+    given on every cycle. Latency is ``LATENCY`` cycles, that of the slowest, and one to choose between several.
 
     Parameters
     ----------
@@ -38,7 +38,8 @@ class SiteMultiply(wiring.Component):
         self._multipliers = list(multipliers)
         self._units = {multiplier: Multiply(fmt=fmt, multiplier=multiplier)
                        for multiplier in dict.fromkeys(self._multipliers)}
-        self.LATENCY = max(unit.LATENCY for unit in self._units.values())
+        self._slowest = max(unit.LATENCY for unit in self._units.values())
+        self.LATENCY  = self._slowest + (len(self._units) > 1)
         super().__init__({
             "product": In(max(1, ceil_log2(len(self._multipliers)))),
             "a":       In(fmt.width),
@@ -53,10 +54,10 @@ class SiteMultiply(wiring.Component):
             m.submodules[str(multiplier)] = unit
             m.d.comb += unit.a.eq(self.a)
             m.d.comb += unit.b.eq(self.b)
-            outputs[multiplier] = delay(m, unit.o, self.LATENCY - unit.LATENCY)
+            outputs[multiplier] = delay(m, unit.o, self._slowest - unit.LATENCY)
         if len(outputs) == 1:
             m.d.comb += self.o.eq(next(iter(outputs.values())))
         else:
-            m.d.comb += self.o.eq(Array(outputs[multiplier]
-                                        for multiplier in self._multipliers)[self.product])
+            chosen = Array(outputs[multiplier] for multiplier in self._multipliers)[self.product]
+            m.d.comb += self.o.eq(delay(m, chosen, name="chosen"))
         return m

@@ -231,6 +231,7 @@ class InverseRoot(wiring.Component):
         odd   = below & 1
 
         operand = Signal(_SUM_BITS)
+        empty   = Signal()
         x       = operand[-size:]
         triple  = Signal(size + 2)
         field   = Signal(range(-(1 << fmt.exponent_bits + 1), 1 << fmt.exponent_bits + 1))
@@ -253,6 +254,7 @@ class InverseRoot(wiring.Component):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [
                     operand.eq(self.i.payload.sum << odd),
+                    empty.eq(~self.i.payload.sum.any()),
                     field.eq(fmt.bias + (below + odd - _SUM_BITS) // 2 - (self.i.payload.highest << 2)),
                     left.eq(self._wide + self._narrow),
                 ]
@@ -294,7 +296,7 @@ class InverseRoot(wiring.Component):
                 tall     = significand[-1]
                 mantissa = significand[:bits] | tall.replicate(bits)
                 m.d.sync += self.o.payload.eq(rounded(fmt, mantissa, field, tall, tall, sign=C(0, 1), zero=C(0, 1)))
-                with m.If(~operand[-2:].any()):         # nothing was there to be shifted
+                with m.If(empty):
                     m.d.sync += self.o.payload.eq(fmt.largest)
                 m.next = "Done"
             with m.State("Done"):

@@ -1,7 +1,9 @@
 """The vector unit: everything that is done element by element."""
 
 import dataclasses
+import functools
 import gc
+import operator
 import warnings
 from collections.abc import Mapping
 from typing import Self
@@ -10,6 +12,7 @@ from amaranth import Array, C, Cat, Module, Mux, Signal, signed
 from amaranth.hdl import UnusedElaboratable
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from terngen.hw.contract import trace
 from terngen.hw.contract.config import Config
@@ -23,7 +26,7 @@ from terngen.hw.units.multiply import Multiply
 from terngen.hw.units.parameters import ParametersSignature
 from terngen.hw.units.reciprocal import Reciprocal
 from terngen.hw.units.recurrence import Recurrence
-from terngen.hw.units.sampler import Sampler
+from terngen.hw.units.sampler import LIST_LATENCY, Sampler
 from terngen.hw.units.sigmoid import Sigmoid
 from terngen.hw.units.site import SiteMultiply
 from terngen.hw.units.squaresum import SquareSum
@@ -113,7 +116,7 @@ class Timing:
         stream = (groups - 1) * self.config.lanes + 1 if op is Op.LOGITS else groups
         leave  = self.result[op] + self.leave
         if op is Op.LOGITS:                             # the last group still has to be sampled
-            leave = max(leave, self.result[op] + self.config.lanes)
+            leave = max(leave, self.result[op] + self.config.lanes - 1 + LIST_LATENCY)
         each   = 2 + stream + leave + 1 + 1             # begin and end, drain, scalars
         if op in DRAINS:
             each += 2 * (self.scale + 1)
@@ -206,7 +209,8 @@ class Vector(wiring.Component):
         self._y      = lane.tail.LATENCY
         self._codes  = self._y + lane.to_int8.LATENCY
         self._square = self._y + lane.square.LATENCY
-        self._leave  = max(self._codes, self._square) + 1
+        self._peak   = self._y + ceil_log2(config.lanes) + 1
+        self._leave  = max(self._codes, self._square, self._peak) + 1
         self._scale      = Multiply(fmt=fmt, multiplier=config.sites.dequantise)
         self._reciprocal = Reciprocal(fmt=fmt)
         self._squares    = SquareSum(fmt=fmt, lanes=config.lanes, slots=config.slots)
@@ -249,11 +253,16 @@ class Vector(wiring.Component):
         descriptor = self.command.payload.descriptor
         op         = descriptor.opcode
         groups     = Signal(config.group_bits + 1)
+        last_group = Signal(config.group_bits + 1)
         drains     = Signal()
         scans      = Signal()
         weighted   = Signal()
-        m.d.comb += [
+        # A descriptor comes two cycles before its first group enters, and stays until its last one has left.
+        m.d.sync += [
             groups.eq((descriptor.length + lanes - 1) >> (lanes.bit_length() - 1)),
+            last_group.eq(groups - 1),
+        ]
+        m.d.comb += [
             drains.eq(_any(op, DRAINS)),
             scans.eq(_any(op, SCANS)),
             weighted.eq(descriptor.weighted | (op == Op.EMBED)),
@@ -362,7 +371,7 @@ class Vector(wiring.Component):
                     m.d.sync += pace.eq(Mux(pace == lanes - 1, 0, pace + 1))
                 with m.If(issue):
                     m.d.sync += issued.eq(issued + 1)
-                    with m.If(issued == groups - 1):
+                    with m.If(issued == last_group):
                         m.next = "Drain"
             with m.State("Drain"):
                 with m.If((finished == groups) & sampler.idle):
@@ -426,16 +435,29 @@ class Vector(wiring.Component):
         m.d.sync += alive.eq(Mux(scalars, 0, Cat(issue, alive)))    # what has left is forgotten
         entered   = Cat(issue, alive)                               # bit k: k cycles ago
 
+        flags     = {}
+
+        def flag(*ops):
+            """The operation is one of these. From a register, for as long as a group is in the pipeline."""
+            key = frozenset(ops)
+            if key not in flags:
+                flags[key] = delay(m, _any(op, ops), name="is_" + "_".join(sorted(each.name.lower() for each in key)))
+            return flags[key]
+
         def at(cycles, *ops):
             """A group of one of these operations is at this point."""
-            return entered[cycles] & _any(op, ops)
+            if cycles == 0:
+                return issue & flag(*ops)
+            return delay(m, entered[cycles - 1] & flag(*ops), reset=True, name="at")
 
         def result(after=0, ops=tuple(self._result)):
             """A group is this many cycles after its result."""
             times = {}
             for each in ops:
                 times.setdefault(self._result[each] + after, []).append(each)
-            return Cat(at(cycles, *each) for cycles, each in times.items()).any()
+            now    = issue & flag(*times.pop(0)) if 0 in times else 0
+            before = [entered[cycles - 1] & flag(*each) for cycles, each in times.items()]
+            return delay(m, Cat(before).any(), reset=True, name="at") | now
 
         def counter(valid, name, base=None):
             """Number of the group, or its address, at a point."""
@@ -449,7 +471,9 @@ class Vector(wiring.Component):
 
         # Buffers: each has one place in the pipeline where it is read, and one where it is written.
         def buffer(name, base, depth, read_valid, write_valid, write_data):
-            m.submodules[name] = words = memory.Memory(shape=lanes * width, depth=depth, init=[])
+            # A pass reads a group before it writes it.
+            m.submodules[name] = words = memory.Memory(shape=lanes * width, depth=depth, init=[],
+                                                       attrs={"no_rw_check": 1})
             read, write = words.read_port(), words.write_port()
             m.d.comb += [
                 read.addr.eq(counter(read_valid, f"{name}_read", base)),
@@ -469,7 +493,7 @@ class Vector(wiring.Component):
         m.d.comb += x_read.eq(at(self._v - _READ, Op.RESIDUAL) | at(buffered, Op.SCAN, Op.SQUARE))
         m.d.comb += x_write.eq(result(0, (Op.RESIDUAL, Op.EMBED)))
         x = buffer("x", hidden_base, slots * config.groups(config.hidden), x_read, x_write,
-                   Mux(op == Op.EMBED, self.weights.codes.as_value(), Cat(r)))
+                   Mux(flag(Op.EMBED), self.weights.codes.as_value(), Cat(r)))
 
         t0_read  = Signal()
         t0_write = Signal()
@@ -477,7 +501,7 @@ class Vector(wiring.Component):
         m.d.comb += t0_read.eq(at(product - _READ, Op.MLGRU) | at(self._v - _READ, Op.GLU))
         m.d.comb += t0_write.eq(result(0, (Op.SILU,)) | result(y_after, (Op.GATE,)))
         t0 = buffer("t0", wide_base, slots * config.groups(config.wide), t0_read, t0_write,
-                    Mux(op == Op.GATE, Cat(y), Cat(r)))
+                    Mux(flag(Op.GATE), Cat(y), Cat(r)))
 
         t1_read  = Signal()
         t1_write = Signal()
@@ -506,6 +530,11 @@ class Vector(wiring.Component):
 
         # Lanes.
         m.d.comb += self.sums.group.eq(counter(issue, "sums_read"))
+        squares_t1 = delay(m, (op == Op.SQUARE) & descriptor.source, name="squares_t1")
+        squares_x  = delay(m, (op == Op.SCAN) | ((op == Op.SQUARE) & ~descriptor.source), name="squares_x")
+        # What all lanes multiply by, if it is no weight.
+        shared   = delay(m, Mux(op == Op.QUANTISE, factor[slot], descriptor.weight), name="shared")
+        by_code  = delay(m, (op != Op.QUANTISE) & descriptor.weighted, name="by_code")
         for lane in range(lanes):
             units = self._lanes[lane]
             for name, unit in vars(units).items():
@@ -515,7 +544,7 @@ class Vector(wiring.Component):
                 units.from_int.a.eq(self.sums.sums[lane]),
                 units.dequantise.a.eq(units.from_int.o),
                 units.dequantise.b.eq(scale),
-                units.sigmoid.a.eq(Cat(v[:-1], v[-1] ^ (op == Op.GATE))),
+                units.sigmoid.a.eq(Cat(v[:-1], v[-1] ^ flag(Op.GATE))),
                 units.silu.a.eq(delay(m, v, Sigmoid.LATENCY, name="v")),
                 units.silu.b.eq(units.sigmoid.o),
 
@@ -532,37 +561,30 @@ class Vector(wiring.Component):
                 units.residual.a.eq(x[lane]),
                 units.residual.b.eq(v),
             ]
-            with m.Switch(op):
-                with m.Case(Op.GATE):
-                    m.d.comb += r[lane].eq(units.sigmoid.o)
-                with m.Case(Op.STORE):
-                    m.d.comb += r[lane].eq(v)
-                with m.Case(Op.SILU):
-                    m.d.comb += r[lane].eq(units.silu.o)
-                with m.Case(Op.MLGRU):
-                    m.d.comb += r[lane].eq(units.output.o)
-                with m.Case(Op.GLU):
-                    m.d.comb += r[lane].eq(units.glu.o)
-                with m.Case(Op.RESIDUAL):
-                    m.d.comb += r[lane].eq(units.residual.o)
-                with m.Case(Op.QUANTISE):
-                    m.d.comb += r[lane].eq(y_kept[lane])
-                with m.Case(Op.SQUARE):
-                    m.d.comb += r[lane].eq(Mux(descriptor.source, t1[lane], x[lane]))
-                with m.Case(Op.EMBED):
-                    m.d.comb += r[lane].eq(self.weights.codes[lane])
-                with m.Default():
-                    m.d.comb += r[lane].eq(x[lane])
+            # One source is not zero.
+            sources    = [
+                (flag(Op.GATE),                                       units.sigmoid.o),
+                (flag(Op.STORE),                                      v),
+                (flag(Op.SILU),                                       units.silu.o),
+                (flag(Op.MLGRU),                                      units.output.o),
+                (flag(Op.GLU),                                        units.glu.o),
+                (flag(Op.RESIDUAL),                                   units.residual.o),
+                (flag(Op.QUANTISE),                                   y_kept[lane]),
+                (flag(Op.EMBED),                                      self.weights.codes[lane]),
+                (squares_t1,                                          t1[lane]),
+                (squares_x,                                           x[lane]),
+            ]
+            m.d.comb += r[lane].eq(functools.reduce(operator.or_, (word & chosen.replicate(width)
+                                                                   for chosen, word in sources)))
 
             # The tail: weighted, and reduced or quantised.
             exponent_top = y[lane][-2]
             present      = y[lane][fmt.mantissa_bits:-1].any()
             widened      = Mux(present, Cat(y[lane][:-2], ~exponent_top, exponent_top, C(0, 1)), 0)
             m.d.comb += [
-                units.tail.product.eq(Mux(op == Op.QUANTISE, 2, op == Op.GATE)),
+                units.tail.product.eq(Mux(flag(Op.QUANTISE), 2, flag(Op.GATE))),
                 units.tail.a.eq(r[lane]),
-                units.tail.b.eq(Mux(op == Op.QUANTISE, factor[slot],
-                              Mux(descriptor.weighted, self.weights.codes[lane], descriptor.weight))),
+                units.tail.b.eq(Mux(by_code, self.weights.codes[lane], shared)),
                 y[lane].eq(units.tail.o),
                 units.to_int8.a.eq(y[lane]),
                 self.codes.codes[lane].eq(units.to_int8.o),
@@ -573,12 +595,12 @@ class Vector(wiring.Component):
             ]
 
         # Peak.
-        with m.If(result(y_after, tuple(SCANS))):
-            group_peak = y[0][:-1]
-            for lane in range(1, lanes):
-                group_peak = Mux(y[lane][:-1] > group_peak, y[lane][:-1], group_peak)
-            with m.If(group_peak > highest):
-                m.d.sync += highest.eq(group_peak)
+        peaks = [lane_y[:-1] for lane_y in y]
+        while len(peaks) > 1:
+            peaks = [delay(m, Mux((a - b)[-1], b, a), name="peak") for a, b in zip(peaks[::2], peaks[1::2])]
+        # As the sign of a difference: a carry that leaves its chain by itself costs a nanosecond.
+        with m.If(result(self._peak - 1, tuple(SCANS)) & (highest - peaks[0])[-1]):
+            m.d.sync += highest.eq(peaks[0])
         with m.If(start):
             m.d.sync += highest.eq(0)
 

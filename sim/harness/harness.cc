@@ -288,6 +288,8 @@ public:
             const bool take = !stall_out_();
             top_->link_o___05Fready = take;
             drive_memory();
+            if (recording)
+                inputs_.push_back(Inputs::of(*top_));
             settle();
             const bool taken = offering_octet_ && top_->link_i___05Fready;
             if (take && top_->link_o___05Fvalid)
@@ -327,8 +329,22 @@ public:
             edge();
         }
 #if HAS_RESET
+        // The shell hands the reset on one cycle later.
         top_->rst = 0;
+        settle();
+        edge();
 #endif
+    }
+
+    uint64_t replay(const Machine &recorded) {
+        uint64_t octets = 0;
+        for (const Inputs &inputs : recorded.inputs_) {
+            inputs.set(*top_);
+            settle();
+            octets += top_->link_o___05Fvalid & top_->link_o___05Fready;
+            edge();
+        }
+        return octets;
     }
 
     void write(uint64_t offset, const uint8_t *octets, uint64_t n) {
@@ -360,6 +376,7 @@ public:
 #endif
 
     bool tracing = false;
+    bool recording = false;
     std::vector<uint32_t> events;
 
     const Counters &counters() const { return counters_; }
@@ -392,7 +409,7 @@ private:
 #endif
     }
 
-    // Whether a step is under way; without that port, always.
+    // Whether a run is under way; without that port, always.
     bool busy() const {
 #if HAS_BUSY
         return top_->busy;
@@ -476,8 +493,43 @@ private:
 #endif
     }
 
+    struct Inputs {
+        CData link_valid, link_payload, link_ready;
+#if HAS_MEMORY
+        CData beats_valid, play_ready, load_ready;
+        uint8_t beats_payload[BEAT_BYTES];
+#endif
+
+        static Inputs of(const Vmachine &top) {
+            Inputs in;
+            in.link_valid   = top.link_i___05Fvalid;
+            in.link_payload = top.link_i___05Fpayload;
+            in.link_ready   = top.link_o___05Fready;
+#if HAS_MEMORY
+            in.beats_valid  = top.beats___05Fvalid;
+            in.play_ready   = top.play___05Fready;
+            in.load_ready   = top.load___05Fready;
+            std::memcpy(in.beats_payload, &top.beats___05Fpayload, BEAT_BYTES);
+#endif
+            return in;
+        }
+
+        void set(Vmachine &top) const {
+            top.link_i___05Fvalid   = link_valid;
+            top.link_i___05Fpayload = link_payload;
+            top.link_o___05Fready   = link_ready;
+#if HAS_MEMORY
+            top.beats___05Fvalid    = beats_valid;
+            top.play___05Fready     = play_ready;
+            top.load___05Fready     = load_ready;
+            std::memcpy(&top.beats___05Fpayload, beats_payload, BEAT_BYTES);
+#endif
+        }
+    };
+
     Parameters p_;
     Counters counters_{};
+    std::vector<Inputs> inputs_;
     std::unique_ptr<VerilatedContext> context_ = std::make_unique<VerilatedContext>();
     std::unique_ptr<Vmachine> top_;
     std::vector<uint8_t> memory_;
@@ -542,6 +594,12 @@ void machine_trace_take(void *machine, uint32_t *words) {
     std::vector<uint32_t> &events = of(machine).events;
     std::copy(events.begin(), events.end(), words);
     events.clear();
+}
+
+void machine_record(void *machine) { of(machine).recording = true; }
+
+uint64_t machine_replay(void *machine, const void *recorded) {
+    return of(machine).replay(*static_cast<const Machine *>(recorded));
 }
 
 void machine_counters(void *machine, Counters *counters) { *counters = of(machine).counters(); }

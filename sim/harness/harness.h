@@ -31,8 +31,8 @@ struct Counters {
     uint64_t octets_in;
     uint64_t octets_out;
     uint64_t events;            // events traced
-    uint64_t source_idle;       // of a step: cycles in which a memory could give a beat and did not
-    uint64_t source_paused;     // of a step: cycles in which a memory opened a row, refreshed, stalled
+    uint64_t source_idle;       // of a run: cycles in which a memory could give a beat and did not
+    uint64_t source_paused;     // of a run: cycles in which a memory opened a row, refreshed, stalled
 };
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -58,6 +58,11 @@ EXPORT void machine_memory_read(void *machine, uint64_t offset, uint8_t *octets,
 EXPORT void machine_trace(void *machine, int on);
 EXPORT uint64_t machine_trace_words(void *machine);
 EXPORT void machine_trace_take(void *machine, uint32_t *words);
+
+// Remember all inputs from now on, and play what another machine of the library remembers: the clock and
+// inputs, and nothing else. Gives the octets that came out. Not for striped tapes.
+EXPORT void machine_record(void *machine);
+EXPORT uint64_t machine_replay(void *machine, const void *recorded);
 
 EXPORT void machine_counters(void *machine, Counters *counters);
 

@@ -4,15 +4,22 @@ The machines are compiled once; the driver of the host plays them.
 """
 
 import dataclasses
+import math
+import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from terngen.host.compile import compile_tape, default_config
 from terngen.host.convert.checkpoint import Checkpoint
+from terngen.host.convert.geometry import PUBLISHED, Geometry
 from terngen.host.device import Device
+from terngen.host.layout import Layout
 from terngen.hw import estimate
+from terngen.hw.contract.config import ArrayVariant, Config
 from terngen.hw.contract.tape import Tape, walk
+from terngen.hw.tape.reader import TapeReader
 from terngen.sim.memory import MemoryModel
 
 TINY, FAIRY = "tests/data/reference/tiny", "models/fairy-1m"
@@ -115,6 +122,7 @@ MACHINES = {
     "tiny-3":      (TINY,  {"slots": 3}),
     "tiny-narrow": (TINY,  {"preset": "tiny", "prefetch": 2}),
     "tiny-wide":   (TINY,  {"preset": "wide", "slots": 2}),
+    "tiny-table":  (TINY,  {"variant": ArrayVariant.TABLE, "builders": 1, "row_lanes": 2, "lanes": 4, "slots": 2}),
     "fairy":       (FAIRY, {}),
 }
 
@@ -143,3 +151,102 @@ def test_exact_with_pauses(make_tape, played, machine, memory, period):
     machine = played(make_tape(name, **changes), memory)
     at_random(machine, np.random.default_rng(2), 6, parts=False)
     machine.check(period)
+
+
+class BeatByBeat:
+    """The source and the prefetch FIFO, a beat at a time."""
+
+    def __init__(self, config, source, phase):
+        self.source, self.phase = source, phase
+        self.room    = config.prefetch + 2
+        self.given   = []
+        self.taken   = []
+        self.wanted  = []       # address of each beat that was asked for, and when it is ready
+        self.row     = None
+
+    def request(self, cycle, start, count):
+        self.wanted += [(start + beat, cycle + self.source.latency) for beat in range(count)]
+
+    def turn(self, cycle):
+        """Whether the memory can give a beat."""
+        absolute, rate, period = self.phase + cycle, self.source.rate, self.source.refresh_period
+        tick = math.floor(absolute * rate)
+        return math.floor((absolute + 1) * rate) > tick and not (
+            period and tick % period < self.source.refresh_pause)
+
+    def take(self, count, cycle):
+        for _ in range(count):
+            beat = len(self.taken)
+            address, ready = self.wanted[beat]
+            pauses = 0
+            if self.source.row_beats and address // self.source.row_beats != self.row:
+                self.row = address // self.source.row_beats
+                pauses   = self.source.row_pause
+            give = max(ready, self.given[-1] + 1 if self.given else 0)
+            while not self.turn(give) or pauses:
+                pauses -= self.turn(give)
+                give   += 1
+            if beat >= self.room:
+                give = max(give, self.taken[beat - self.room] + 1)
+            self.given.append(give)
+            self.taken.append(max(cycle, self.taken[-1] + 1 if self.taken else 0,
+                                  give + TapeReader.LATENCY_CYCLES))
+            cycle = self.taken[-1] + 1
+        return self.taken[-1]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_runs(seed):
+    """Counting in runs gives what counting beats gives, whatever the memory, the FIFO and the pauses."""
+    rng    = np.random.default_rng(seed)
+    period = int(rng.choice([0, 17, 100]))
+    rows   = int(rng.choice([0, 8, 50]))
+    values = {"latency": int(rng.integers(1, 40)), "rate": Fraction(int(rng.integers(5, 11)), 10),
+              "row_beats": rows, "row_pause": int(rng.integers(7)) if rows else 0,
+              "refresh_period": period, "refresh_pause": int(rng.integers(1, 9)) if period else 0}
+    config = Config(prefetch=int(rng.choice([2, 4, 16, 128])))
+    start  = int(rng.integers(1000))
+    pair   = [each(config, estimate.Source(**values), start) for each in (estimate._Tape, BeatByBeat)]
+    cycle  = 0
+    for _ in range(6):
+        runs  = [int(run) for run in rng.integers(1, rng.choice([4, 30, 300]), 8)]
+        place = int(rng.integers(5000))
+        for tape in pair:
+            tape.request(cycle, place, sum(runs))
+        for run in runs:
+            wanted = cycle + int(rng.choice([0, 1, 2, 50, 400]))
+            ends   = [tape.take(run, wanted) for tape in pair]
+            assert ends[0] == ends[1]
+            cycle  = ends[0] + 1
+
+
+def test_speed():
+    """A second is enough for the largest of the published sizes on the narrowest tape."""
+    geometry = Geometry.from_config({"model_type": "hgrn_bit", **PUBLISHED["2.7b"]})
+    config   = default_config(geometry, "tiny")
+    begin    = time.process_time()
+    layout   = Layout(geometry, config)
+    layers, head = layout.marks["layers"], layout.marks["head"]
+    step = estimate.step(config, [item.fields for name in ("layers", "head") for item in layout.items[name]],
+                         active=1, tokens={0: 31_999}, hidden=2560, embedding=(0, layout.row_beats),
+                         start=layers.start, count=layers.count + head.count)
+    assert time.process_time() - begin < 1
+    assert step.beats == layers.count + head.count + layout.row_beats > 250_000_000
+    assert 0.99 < step.beats / step.cycles < 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(8))
+def test_exact_at_random(make_tape, played, seed):
+    """Machines and memories of any kind."""
+    rng       = np.random.default_rng(seed)
+    beat_bits = int(rng.choice([16, 32, 64, 128, 256]))
+    variant   = list(ArrayVariant)[int(rng.integers(2))]
+    limit     = beat_bits // 8 // (1 if variant is ArrayVariant.TABLE else 2)
+    row_lanes = int(2 ** rng.integers(min(4, limit.bit_length())))
+    machine   = played(make_tape(
+        TINY, variant=variant, beat_bits=beat_bits, row_lanes=row_lanes, lanes=int(2 ** rng.integers(4)),
+        slots=int(rng.integers(1, 7)), prefetch=int(2 ** rng.integers(1, 9))),
+        str(rng.choice(["", "latency=60", "rate=3/4,latency=20", "row_beats=32,row_pause=9"])))
+    at_random(machine, rng, 8, parts=not machine.source.row_beats)
+    machine.check(4)

@@ -358,6 +358,19 @@ def test_trace(library, config):
     assert len(model.take_trace()) == 0
 
 
+def test_replay(plain):
+    """The bare simulator does again what was recorded, without a memory."""
+    recorded = CompiledModel(plain, memory=MEMORIES["stalls"], stall_in=0.3, stall_out=0.3, seed=8)
+    recorded.record()
+    copy(recorded, CONFIG, 3, 100, 150)
+    recorded.run(b"\x01\x02", want=2, max_cycles=100)
+    bare = CompiledModel(plain)
+    assert bare.replay(recorded) == recorded.counters.octets_out == 3
+    assert bare.counters.cycles == recorded.counters.cycles
+    assert bare.counters.beats == 0
+    assert bare.run(b"\x01", want=1, max_cycles=10) == (1, b"\xfe")
+
+
 def test_without_memory_and_trace():
     library = compile_machine(StandIn(CONFIG, memory=False, observed=False), config=CONFIG)
     assert not library.memory

@@ -2,6 +2,7 @@
 
 import pytest
 
+from terngen.hw import area
 from terngen.hw.contract.tape import Tape
 
 
@@ -16,6 +17,7 @@ def test_tape_and_checkpoint(terngen, tiny_tape, tiny):
     assert figures["attainment"] == figures["beats"] / figures["cycles_per_token"]
     assert figures["tokens_per_second"] == 100e6 / figures["cycles_per_token"]
     assert terngen("estimate", tiny, "--json").values == figures
+    assert area.area(tape.config).items() <= figures.items()
 
 
 def test_as_the_simulation(terngen, tiny):
@@ -55,8 +57,8 @@ def test_memory(terngen):
 
 def test_table(terngen, tiny):
     lines = terngen("estimate", tiny, "--clock", 150).stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["machine", "cycles", "tape", "attainment", "speed"]
-    assert lines[-1].endswith(" tokens per second at 150 MHz")
+    assert [line.split()[0] for line in lines] == ["machine", "cycles", "tape", "attainment", "speed", "ECP5"]
+    assert lines[-2].endswith(" tokens per second at 150 MHz")
 
 
 def test_refused(refused, tiny_tape, tiny):

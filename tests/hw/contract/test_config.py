@@ -89,7 +89,8 @@ def test_geometry():
     (512, 4, 1024, 16),
 ])
 def test_builders_hide_the_filling(beat_bits, row_lanes, hidden, builders):
-    config = Config(variant=ArrayVariant.TABLE, beat_bits=beat_bits, row_lanes=row_lanes, lanes=2, hidden=hidden, wide=4096)
+    config = Config(variant=ArrayVariant.TABLE, beat_bits=beat_bits, row_lanes=row_lanes, lanes=2,
+                    hidden=hidden, wide=4096)
     assert config.table_builders == builders
     assert dataclasses.replace(config, builders=1).table_builders == 1
 
