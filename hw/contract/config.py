@@ -24,11 +24,13 @@ class ArrayVariant(enum.Enum):
     """How the ternary array multiplies. It decides the code of a trit octet on the tape."""
 
     #: Adder tree with conditional inversion.
-    TREE = "tree"
+    TREE  = "tree"
+    #: Tables of all sums of five activations, in block RAM; an octet of trits is the address of its sum.
+    TABLE = "table"
 
     @property
     def trit_code(self) -> TritCode:
-        return TritCode.PAIRS
+        return TritCode.PAIRS if self is ArrayVariant.TREE else TritCode.GRAY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +72,14 @@ class Config:
         Structure of the ternary array.
     beat_bits : :class:`int`
         Width of a tape beat: a power of two from 16 to 1024.
+    row_lanes : :class:`int`
+        Rows of a matrix in one beat: a power of two, at most the octets of a beat.
+    builders : :class:`int`
+        Tables that are filled at a time, a power of two, at most the octets that a row has in a beat.
+        With zero there are as many as hide the filling behind a matrix of ``hidden`` rows, or all.
+        Only for :attr:`ArrayVariant.TABLE`.
     lanes : :class:`int`
-        Rows of a matrix in one beat, and lanes of the vector unit: a power of two, at most half
-        the octets of a beat.
+        Elements that the vector unit works on at a time: a power of two up to 256.
     slots : :class:`int`
         Activation vectors served by each weight beat, 1 to 16.
     hidden : :class:`int`
@@ -104,6 +111,8 @@ class Config:
 
     variant:   ArrayVariant = ArrayVariant.TREE
     beat_bits: int          = 64
+    row_lanes: int          = 2
+    builders:  int          = 0
     lanes:     int          = 2
     slots:     int          = 1
     hidden:    int          = 256
@@ -120,17 +129,25 @@ class Config:
         def power_of_two(value: int) -> bool:
             return value > 0 and value & value - 1 == 0
 
-        for name in ("beat_bits", "lanes", "slots", "hidden", "wide", "rows", "state", "prefetch",
-                     "top_k", "history"):
+        for name in ("beat_bits", "row_lanes", "builders", "lanes", "slots", "hidden", "wide", "rows",
+                     "state", "prefetch", "top_k", "history"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name} must be an integer, not {value!r}")
         if not (power_of_two(self.beat_bits) and 16 <= self.beat_bits <= 1024):
             raise ValueError(f"Beat width must be a power of two from 16 to 1024, "
                              f"not {self.beat_bits}")
-        if not (power_of_two(self.lanes) and 2 * self.lanes <= self.beat_bytes):
-            raise ValueError(f"Lanes must be a power of two and at most half the octets of a beat "
-                             f"({self.beat_bytes // 2}), not {self.lanes}")
+        if not (power_of_two(self.row_lanes) and self.row_lanes <= self.beat_bytes):
+            raise ValueError(f"Row lanes must be a power of two and at most the octets of a beat "
+                             f"({self.beat_bytes}), not {self.row_lanes}")
+        if self.variant is not ArrayVariant.TABLE and self.builders:
+            raise ValueError(f"Builders of tables must be zero where there are no tables, "
+                             f"not {self.builders}")
+        if self.builders and not (power_of_two(self.builders) and self.builders <= self.lane_bytes):
+            raise ValueError(f"Builders must be zero, or a power of two and at most the octets of a "
+                             f"row in a beat ({self.lane_bytes}), not {self.builders}")
+        if not (power_of_two(self.lanes) and self.lanes <= 256):
+            raise ValueError(f"Lanes must be a power of two from 1 to 256, not {self.lanes}")
         if self.slots not in range(1, 17):
             raise ValueError(f"Slots must be from 1 to 16, not {self.slots}")
         for name, longest in (("hidden", 1 << 14), ("wide", 1 << 15), ("rows", 1 << 16),
@@ -163,7 +180,7 @@ class Config:
     @property
     def lane_bytes(self) -> int:
         """Octets of a beat that belong to one row."""
-        return self.beat_bytes // self.lanes
+        return self.beat_bytes // self.row_lanes
 
     @property
     def block_cols(self) -> int:
@@ -175,16 +192,30 @@ class Config:
         return -(-cols // self.block_cols)
 
     def groups(self, length: int) -> int:
-        """Lane groups of a vector, or row groups of a matrix."""
+        """Lane groups of a vector."""
         return -(-length // self.lanes)
+
+    def row_groups(self, rows: int) -> int:
+        """Row groups of a matrix: beats of one column block."""
+        return -(-rows // self.row_lanes)
 
     def matrix_beats(self, rows: int, cols: int) -> int:
         """Beats of one row tile."""
-        return self.blocks(cols) * self.groups(rows)
+        return self.blocks(cols) * self.row_groups(rows)
 
     def parameter_beats(self, length: int) -> int:
         """Beats of a parameter vector or an embedding row."""
         return -(-length * PARAMETER_BITS // self.beat_bits)
+
+    @property
+    def table_builders(self) -> int:
+        """Tables that are filled at a time: `builders`, or what its rule gives."""
+        if self.builders:
+            return self.builders
+        count = 1
+        while count < self.lane_bytes and 256 * self.lane_bytes > count * self.row_groups(self.hidden):
+            count *= 2
+        return count
 
     # Widths.
 
@@ -201,6 +232,11 @@ class Config:
     def group_bits(self) -> int:
         """Bits of a lane group index in the longest vector or tile."""
         return max(1, ceil_log2(self.groups(max(self.wide, self.rows))))
+
+    @property
+    def row_group_bits(self) -> int:
+        """Bits of a row group index in the tallest tile."""
+        return max(1, ceil_log2(self.row_groups(self.rows)))
 
     # Identity.
 
@@ -268,7 +304,7 @@ class Config:
 
 #: Named machines. Buffer sizes follow the model (:meth:`Config.sized`).
 PRESETS = {
-    "tiny":  Config(beat_bits=16, lanes=1),
-    "small": Config(beat_bits=64, lanes=2),
-    "wide":  Config(beat_bits=256, lanes=8, prefetch=64),
+    "tiny":  Config(beat_bits=16, row_lanes=1, lanes=1),
+    "small": Config(beat_bits=64, row_lanes=2, lanes=2),
+    "wide":  Config(beat_bits=256, row_lanes=8, lanes=8, prefetch=64),
 }

@@ -140,28 +140,29 @@ def pack_matrix(config: Config, trits: np.ndarray) -> bytes:
     """One row tile in whole beats.
 
     Column blocks come one after the other; within a block row groups, each one beat; within a
-    beat lanes, each ``lane_bytes`` octets of five trits. Missing rows and columns are zero.
+    beat rows, each ``lane_bytes`` octets of five trits. Trit ``j`` of octet ``t`` is column
+    ``j * lane_bytes + t`` of the block, so that the trits that a table filler needs at the same time
+    stand side by side. Missing rows and columns are zero.
 
     Parameters
     ----------
     trits : ``(rows, cols)`` of -1, 0, 1
     """
     rows, cols = trits.shape
-    blocks, groups = config.blocks(cols), config.groups(rows)
-    padded = np.zeros((groups * config.lanes, blocks * config.block_cols), np.int8)
-    padded[:rows, :cols] = trits
-    octets = pack_trits(padded.reshape(-1, TRITS_PER_BYTE), config.variant.trit_code)
-    octets = octets.reshape(groups, config.lanes, blocks, config.lane_bytes)
-    return octets.transpose(2, 0, 1, 3).tobytes()          # (blocks, groups, lanes, lane_bytes)
+    blocks, groups = config.blocks(cols), config.row_groups(rows)
+    padded = np.zeros((groups, config.row_lanes, blocks, TRITS_PER_BYTE, config.lane_bytes), np.int8)
+    padded.reshape(groups * config.row_lanes, -1)[:rows, :cols] = trits
+    octets = pack_trits(padded.swapaxes(3, 4), config.variant.trit_code)
+    return octets.transpose(2, 0, 1, 3).tobytes()          # (blocks, groups, row_lanes, lane_bytes)
 
 
 def unpack_matrix(config: Config, octets: bytes | np.ndarray, rows: int, cols: int) -> np.ndarray:
     """Trits ``(rows, cols)`` of a row tile; the inverse of :func:`pack_matrix`."""
-    blocks, groups = config.blocks(cols), config.groups(rows)
-    packed = np.frombuffer(octets, np.uint8).reshape(blocks, groups, config.lanes,
+    blocks, groups = config.blocks(cols), config.row_groups(rows)
+    packed = np.frombuffer(octets, np.uint8).reshape(blocks, groups, config.row_lanes,
                                                      config.lane_bytes)
     trits = unpack_trits(packed.transpose(1, 2, 0, 3), config.variant.trit_code)
-    return trits.reshape(groups * config.lanes, -1)[:rows, :cols]
+    return trits.swapaxes(3, 4).reshape(groups * config.row_lanes, -1)[:rows, :cols]
 
 
 def pack_parameters(config: Config, codes: np.ndarray) -> bytes:

@@ -18,9 +18,10 @@ __all__ = ["GRAY_FIRST", "TRITS_PER_BYTE", "TritCode", "pack_trits", "trit_table
 
 TRITS_PER_BYTE = 5
 
-#: Code of the first entry (all trits minus one) of the Gray walk. A table filler clears in step 0 and
-#: subtracts the five activations in steps 1 to 5; from there on each step changes one trit by one.
-GRAY_FIRST = 5
+#: Code of the first entry (all trits minus one) of the Gray walk. A table filler counts from 0 to 255 and
+#: writes to the address that it counts. The steps before this one leave time to clear, to subtract the five
+#: activations, and for eight stages of pipeline from the count to the entry.
+GRAY_FIRST = 13
 
 _Table: TypeAlias = NDArray[np.int8]
 
@@ -68,7 +69,7 @@ def _pairs() -> dict[int, tuple[int, ...]]:
 def _gray() -> dict[int, tuple[int, ...]]:
     """Bytes of :attr:`TritCode.GRAY` and their trits.
 
-    Byte 5 is all minus one, and every byte up to 247 differs from the one before in one trit, by one. Trit 0
+    Byte 13 is all minus one, and every byte up to 255 differs from the one before in one trit, by one. Trit 0
     changes fastest; each trit runs up and down in turn, as reflection makes it.
     """
     table: dict[int, tuple[int, ...]] = {}

@@ -7,17 +7,10 @@ from amaranth.lib.wiring import In, Out
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
 
-__all__ = ["Activations", "CodesSignature", "load_cycles"]
+__all__ = ["Activations", "CodesSignature", "READ_LATENCY"]
 
-
-def load_cycles(config: Config) -> int:
-    """Cycles from one :attr:`Activations.take` to the next, at least: the loading of a block."""
-    return config.block_cols // _step(config) + 2
-
-
-def _step(config: Config) -> int:
-    """Codes that are loaded in one cycle: those of a lane group that lie in one block."""
-    return min(config.lanes, config.lane_bytes)
+#: Cycles from an address to its codes.
+READ_LATENCY = 2
 
 
 class CodesSignature(wiring.Signature):
@@ -51,51 +44,48 @@ class CodesSignature(wiring.Signature):
 
 
 class Activations(wiring.Component):
-    """Queue of two banks of codes, and registers with the column block that the array works on.
+    """Queue of two banks of codes.
 
-    The banks are filled in turn and used in turn. While the array works on one block the next one is
-    loaded into a second set of registers; after the last one that is the first block of the bank that
-    comes then, as soon as there is one.
-
-    ::
-
-        fill -> bank 0 | bank 1 -> next block -> block -> codes
-
-    Codes beyond the columns of a matrix are whatever was there before; their trits are zero.
+    The banks are filled in turn and used in turn. What is read of a bank beyond the codes that were
+    written is whatever was there before.
 
     Parameters
     ----------
     config : :class:`Config`
         Sizes of the machine.
+    width : :class:`int`
+        Codes that are read at a time: a power of two, at most ``lane_bytes``.
 
     Members
     -------
     fill : ``In(CodesSignature)``
         Where the codes come from.
-    loaded : ``Out(1)``
-        The next block can be taken: at the earliest :func:`load_cycles` after the last one.
-    take : ``In(1)``
-        Takes it: `codes` change two cycles later. Must only be asserted while `loaded`.
-    rewind : ``In(1)``
-        With `take`: this is the last block of a matrix, so the next one is the first.
+    ready : ``Out(1)``
+        There is a bank in front.
     pop : ``In(1)``
-        With `take` and `rewind`: the bank is free from now on.
+        That bank is free from now on. Must only be asserted while `ready`.
     tags : ``Out(ArrayLayout(path.width, slots))``
-        Tags of the bank in use, while `loaded`.
-    codes : ``Out(signed(8)).array(slots, block_cols)``
-        Codes of the current block.
+        Its tags.
+    address : ``In(range(...))``
+        What to read of it: the place of the first code, divided by `width`.
+    codes : ``Out(signed(8)).array(slots, width)``
+        The codes of every slot, ``READ_LATENCY`` cycles later.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, *, width: int):
+        if not (0 < width <= config.lane_bytes and width & width - 1 == 0):
+            raise ValueError(f"Width must be a power of two and at most the octets of a row in a beat "
+                             f"({config.lane_bytes}), not {width!r}")
         self._config = config
+        self._width  = width
+        self._length = config.blocks(config.wide) * config.block_cols
         super().__init__({
             "fill":    In(CodesSignature(config)),
-            "loaded":  Out(1),
-            "take":    In(1),
-            "rewind":  In(1),
+            "ready":   Out(1),
             "pop":     In(1),
             "tags":    Out(data.ArrayLayout(config.path.width, config.slots)),
-            "codes":   Out(signed(8)).array(config.slots, config.block_cols),
+            "address": In(range(self._length // width)),
+            "codes":   Out(signed(8)).array(config.slots, width),
         })
 
     def elaborate(self, platform):
@@ -104,80 +94,45 @@ class Activations(wiring.Component):
         full   = Signal(range(3))           # banks
         back   = Signal()                   # the bank to be filled
         front  = Signal()                   # the bank in use
-        frees  = Signal()
         tags   = [Signal.like(self.tags.as_value(), name=f"tags_{bank}") for bank in range(2)]
         m.d.comb += [
             self.fill.free.eq(full != 2),
+            self.ready.eq(full != 0),
             self.tags.eq(Mux(front, tags[1], tags[0])),
-            frees.eq(self.take & self.rewind & self.pop),
         ]
         m.d.sync += [
-            full.eq(full + self.fill.push - frees),
+            full.eq(full + self.fill.push - self.pop),
             back.eq(back ^ self.fill.push),
-            front.eq(front ^ frees),
+            front.eq(front ^ self.pop),
         ]
         for bank in range(2):
             with m.If(self.fill.push & (back == bank)):
                 m.d.sync += tags[bank].eq(self.fill.tags)
 
-        step  = _step(config)
-        words = config.block_cols // step                           # of a block
-        parts = config.lanes // step                                # of a lane group
-        place = Signal(range(config.blocks(config.wide) * words))   # in the matrix
-        index = Signal(range(words))                                # in the block
-        read  = Signal()
-        done  = Signal()                                            # all words of the block are read
-        m.d.comb += read.eq(~done & (full != 0))
-        with m.If(read):
-            m.d.sync += [place.eq(place + 1), index.eq(index + 1)]
-            with m.If(index == words - 1):
-                m.d.sync += [index.eq(0), done.eq(1)]
-
-        # A block RAM is slow to answer: its word meets a register before it goes anywhere. Front and
-        # back are different banks whenever there is something to read, so no word is read while it
-        # is written.
-        part_bits = parts.bit_length() - 1
-        part      = delay(m, place[:part_bits], 2, name="part")
-        answers   = []
+        # A lane group has several parts that are read one by one, or several lane groups are read at
+        # a time, each from a memory of its own.
+        part_bits = max(0, config.lanes.bit_length() - self._width.bit_length())
+        side_bits = max(0, self._width.bit_length() - config.lanes.bit_length())
+        depth     = -(-self._length // max(config.lanes, self._width))
+        part      = delay(m, self.address[:part_bits], READ_LATENCY, name="part")
+        group     = self.fill.group
         for slot in range(config.slots):
-            bank = memory.Memory(shape=8 * config.lanes, init=[], attrs={"no_rw_check": 1},
-                                 depth=2 * config.groups(config.blocks(config.wide) * config.block_cols))
-            m.submodules[f"bank_{slot}"] = bank
-            write_port, read_port = bank.write_port(), bank.read_port()
-            m.d.comb += [
-                write_port.addr.eq(Cat(back, self.fill.group)),
-                write_port.data.eq(self.fill.codes),
-                write_port.en.eq(self.fill.valid & (self.fill.slot == slot)),
-                read_port.addr.eq(Cat(front, place[part_bits:])),
-                read_port.en.eq(read),
-            ]
-            answers.append(delay(m, read_port.data, name=f"answer_{slot}").word_select(part, 8 * step))
-
-        valid      = Signal(2)                                      # read one and two cycles ago
-        last_index = delay(m, index, name="index")
-        this_index = delay(m, last_index, name="index")
-        m.d.sync += valid.eq(Cat(read, valid))
-        with m.If(self.take):
-            m.d.sync += [done.eq(0), self.loaded.eq(0)]
-            with m.If(self.rewind):
-                m.d.sync += place.eq(0)
-        # The last word is still on its way, but the block is copied a cycle after it was taken.
-        with m.Elif(valid[0] & (last_index == words - 1)):
-            m.d.sync += self.loaded.eq(1)
-
-        copy = Signal()
-        m.d.sync += copy.eq(self.take)
-        for slot, answer in enumerate(answers):
-            following = [Signal(8, name=f"following_{slot}_{col}", reset_less=True)
-                         for col in range(config.block_cols)]
-            with m.If(valid[1]), m.Switch(this_index):
-                for word in range(words):
-                    with m.Case(word):
-                        for col in range(step):
-                            m.d.sync += following[word * step + col].eq(answer.word_select(col, 8))
-            for col, code in enumerate(following):
-                current = Signal(8, name=f"current_{slot}_{col}", reset_less=True)
-                with m.If(copy):
-                    m.d.sync += current.eq(code)
-                m.d.comb += self.codes[slot][col].eq(current)
+            for side in range(1 << side_bits):
+                # Front and back are different banks whenever there is something to read, so no word is
+                # read while it is written.
+                words = memory.Memory(shape=8 * config.lanes, depth=2 * depth, init=[],
+                                      attrs={"no_rw_check": 1})
+                m.submodules[f"words_{slot}_{side}"] = words
+                write_port, read_port = words.write_port(), words.read_port()
+                m.d.comb += [
+                    write_port.addr.eq(Cat(back, group[side_bits:])),
+                    write_port.data.eq(self.fill.codes),
+                    write_port.en.eq(self.fill.valid & (self.fill.slot == slot) & (group[:side_bits] == side)),
+                    read_port.addr.eq(Cat(front, self.address[part_bits:])),
+                ]
+                # A block RAM is slow to answer: its word meets a register before it goes anywhere.
+                answer = delay(m, read_port.data, name=f"answer_{slot}_{side}")
+                answer = answer.word_select(part, 8 * config.lanes >> part_bits)
+                m.d.comb += [self.codes[slot][side * config.lanes + place].eq(answer.word_select(place, 8))
+                             for place in range(min(config.lanes, self._width))]
         return m

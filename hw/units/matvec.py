@@ -7,8 +7,8 @@ from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
-from terngen.hw.units.activations import Activations, CodesSignature, load_cycles
-from terngen.hw.units.array import TernaryArray, latency
+from terngen.hw.units.activations import CodesSignature
+from terngen.hw.units.array import latency, load_cycles, ternary_array
 from terngen.hw.units.sums import LEAD_CYCLES, PUSH_CYCLES, REUSE_CYCLES, Sums, SumsSignature
 
 __all__ = ["Command", "MatVec", "cycles"]
@@ -25,10 +25,10 @@ class Command(data.Struct):
 def cycles(config: Config, *, rows: int, cols: int) -> int:
     """Cycles from an accepted command until its sums are ready, if beats are always valid.
 
-    One cycle to start, a beat in each cycle, the pipeline of the array and the sums. Codes of a block
-    are loaded while the block before it is multiplied; only if that has too few rows it takes longer.
+    One cycle to start, a beat in each cycle, the pipeline of the array and the sums. A block is prepared
+    while the one before it is multiplied; only if that has too few rows it takes longer.
     """
-    groups = config.groups(rows)
+    groups = config.row_groups(rows)
     block  = max(groups, load_cycles(config))
     return (config.blocks(cols) - 1) * block + groups + latency(config) - LEAD_CYCLES + PUSH_CYCLES
 
@@ -38,16 +38,16 @@ class MatVec(wiring.Component):
 
     Takes a command, then the beats of its matrix in the order of
     :func:`~terngen.hw.contract.tape.pack_matrix`. It needs codes in front and a free bank of sums, and
-    accepts the command when it has them and the codes of the first block are loaded. Beats of a matrix
+    accepts the command when it has them and the array is ready for the first block. Beats of a matrix
     are taken one per cycle from the cycle after the command on, without a pause if it has at least
-    :func:`~terngen.hw.units.activations.load_cycles` row groups. The next command is accepted one
+    :func:`~terngen.hw.units.array.load_cycles` row groups. The next command is accepted one
     cycle after the last beat, while sums are still on their way; :func:`cycles` counts them.
 
     ::
 
-        fill -> Activations -> TernaryArray -> Sums -> drain
-                                    ^
-                                 weights
+        fill -> ternary_array -> Sums -> drain
+                     ^
+                  weights
 
     Parameters
     ----------
@@ -84,18 +84,17 @@ class MatVec(wiring.Component):
     def elaborate(self, platform):
         m      = Module()
         config = self._config
-        m.submodules.activations = activations = Activations(config)
-        m.submodules.array       = array       = TernaryArray(config)
-        m.submodules.sums        = sums        = Sums(config)
-        wiring.connect(m, wiring.flipped(self.fill), activations.fill)
+        m.submodules.array = array = ternary_array(config)
+        m.submodules.sums  = sums  = Sums(config)
+        wiring.connect(m, wiring.flipped(self.fill), array.fill)
         wiring.connect(m, wiring.flipped(self.drain), sums.drain)
 
-        # A matrix is a sequence of blocks. Each is taken from the activations when the one before it
-        # has ended, and then its beats are streamed.
+        # A matrix is a sequence of blocks. Each is taken when the one before it has ended, and then its
+        # beats are streamed.
         busy      = Signal()                            # beats of the matrix are to come
         streaming = Signal()                            # beats of the current block are to come
-        group     = Signal(config.group_bits)
-        top       = Signal(config.group_bits)           # last group of every block
+        group     = Signal(config.row_group_bits)
+        top       = Signal(config.row_group_bits)       # last group of every block
         first     = Signal()                            # the current block is the first one
         last      = Signal()                            # ... the last one
         left      = Signal(range(config.wide + 1))      # columns that are not in blocks taken
@@ -113,17 +112,17 @@ class MatVec(wiring.Component):
             ends.eq(accept & (group == top)),
             self.at_end.eq(streaming & last & (group == top)),
 
-            self.command.ready.eq(~busy & activations.loaded & sums.free),
+            self.command.ready.eq(~busy & array.loaded & sums.free),
             start.eq(self.command.valid & self.command.ready),
-            follow.eq(busy & ~last & activations.loaded & (~streaming | ends)),
+            follow.eq(busy & ~last & array.loaded & (~streaming | ends)),
             cols.eq(Mux(busy, left, command.cols)),
             final.eq(cols <= config.block_cols),
 
-            activations.take.eq(start | follow),
-            activations.rewind.eq(final),
-            activations.pop.eq(Mux(busy, release, command.release)),
+            array.take.eq(start | follow),
+            array.rewind.eq(final),
+            array.pop.eq(Mux(busy, release, command.release)),
             sums.open.eq(start),
-            sums.tags.eq(activations.tags),
+            sums.tags.eq(array.tags),
             self.idle.eq(sums.idle),
         ]
         m.d.sync += recent.eq(Cat(accept, recent))
@@ -131,27 +130,23 @@ class MatVec(wiring.Component):
             m.d.sync += group.eq(group + 1)
         with m.If(ends):
             m.d.sync += [group.eq(0), streaming.eq(0), busy.eq(~last)]
-        with m.If(activations.take):
+        with m.If(array.take):
             m.d.sync += [streaming.eq(1), first.eq(start), last.eq(final),
                          left.eq(cols - config.block_cols)]
         with m.If(start):
             m.d.sync += [busy.eq(1), release.eq(command.release), recent.eq(0),
-                         top.eq((command.rows - 1) >> ceil_log2(config.lanes))]
+                         top.eq((command.rows - 1) >> ceil_log2(config.row_lanes))]
 
         # Announce each beat to the sums when its partial sums are about to leave the array.
-        cycles = array.LATENCY - LEAD_CYCLES
-        valid  = Signal(cycles)
-        m.d.sync += valid.eq(Cat(accept, valid))
+        cycles = latency(config) - LEAD_CYCLES
         m.d.comb += [
             array.beat.eq(self.weights.payload),
-            sums.valid.eq(valid[-1]),
+            sums.valid.eq(delay(m, accept, cycles, reset=True, name="valid")),
             sums.group.eq(delay(m, group, cycles, name="group")),
             sums.first.eq(delay(m, first, cycles, name="first")),
             sums.last.eq(delay(m, ends & last, cycles, name="last")),
         ]
         for slot in range(config.slots):
-            m.d.comb += [array.codes[slot][col].eq(activations.codes[slot][col])
-                         for col in range(config.block_cols)]
-            m.d.comb += [sums.partials[slot][lane].eq(array.partials[slot][lane])
-                         for lane in range(config.lanes)]
+            m.d.comb += [sums.partials[slot][row].eq(array.partials[slot][row])
+                         for row in range(config.row_lanes)]
         return m

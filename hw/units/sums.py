@@ -1,12 +1,15 @@
 """Sums: row sums of every slot, from the ternary array to the vector unit."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
-from terngen.hw.units.array import partial_width
+from terngen.hw.units.partials import partial_width
 
 __all__ = ["LEAD_CYCLES", "PUSH_CYCLES", "READ_LATENCY", "REUSE_CYCLES", "Sums", "SumsSignature"]
 
@@ -56,8 +59,9 @@ class Sums(wiring.Component):
     """Queue of two banks of sums, with an accumulator in front.
 
     A bank is opened, row groups are added to it, and after the last one it is pushed. Adding takes a
-    row group of all slots in every cycle, without flow control; a bank is never cleared, because the
-    first column block overwrites what is there.
+    row group (``row_lanes`` rows) of all slots in every cycle, without flow control; a bank is never
+    cleared, because the first column block overwrites what is there. The consumer reads ``lanes`` rows
+    at a time.
 
     ::
 
@@ -81,13 +85,13 @@ class Sums(wiring.Component):
     valid : ``In(1)``
         Announces partial sums of a row group. A group must not come again within ``REUSE_CYCLES``,
         except in another bank.
-    group : ``In(group_bits)``
+    group : ``In(row_group_bits)``
         That row group.
     first : ``In(1)``
         With `valid`: the partial sums overwrite.
     last : ``In(1)``
         With `valid`: the bank is complete with them.
-    partials : ``In(signed(partial_width)).array(slots, lanes)``
+    partials : ``In(signed(partial_width)).array(slots, row_lanes)``
         The partial sums, ``LEAD_CYCLES`` after `valid`.
     idle : ``Out(1)``
         No bank is open.
@@ -102,10 +106,10 @@ class Sums(wiring.Component):
             "open":     In(1),
             "tags":     In(data.ArrayLayout(config.path.width, config.slots)),
             "valid":    In(1),
-            "group":    In(config.group_bits),
+            "group":    In(config.row_group_bits),
             "first":    In(1),
             "last":     In(1),
-            "partials": In(signed(partial_width(config))).array(config.slots, config.lanes),
+            "partials": In(signed(partial_width(config))).array(config.slots, config.row_lanes),
             "idle":     Out(1),
             "drain":    In(SumsSignature(config)),
         })
@@ -149,38 +153,53 @@ class Sums(wiring.Component):
             with m.If(self.open & (back == index)):
                 m.d.sync += tags[index].eq(self.tags)
 
+        # A lane group is a part of a row group, or several row groups, each in a memory of its own.
+        part_bits = max(0, config.row_lanes.bit_length() - config.lanes.bit_length())
+        side_bits = max(0, config.lanes.bit_length() - config.row_lanes.bit_length())
+        depth     = -(-config.rows // max(config.lanes, config.row_lanes))
+        sides     = range(1 << side_bits)
+        side      = delay(m, self.group[:side_bits], LEAD_CYCLES, name="side")
+
         # The bank that is added to gives its read port to the adders, the other one to the consumer.
         # What the adders read was written REUSE_CYCLES ago, or is overwritten; what the consumer reads
         # is written by nobody. So no word is needed that is being written.
         shown   = delay(m, front ^ drain.last, 2, name="shown")
         slot    = delay(m, drain.slot, 2, name="slot")
-        written = [Signal(name=f"written_{index}") for index in range(2)]
+        part    = delay(m, drain.group[:part_bits], 2, name="part")
         adds    = [self.valid & (current == index) for index in range(2)]
-        chosen  = [~first & (bank == index) for index in range(2)]
+        chosen  = [[Signal(name=f"chosen_{index}_{place}") for place in sides] for index in range(2)]
+        written = [[Signal(name=f"written_{index}_{place}") for place in sides] for index in range(2)]
         for index in range(2):
-            m.d.sync += written[index].eq(valid[2] & (bank == index))
-        for place, partials in enumerate(self.partials):
-            new     = [Signal(signed(width), name=f"new_{place}_{lane}", reset_less=True)
-                       for lane in range(config.lanes)]
+            for place in sides:
+                here = (bank == index) & (side == place)
+                # In the first block none is chosen, which makes a zero.
+                m.d.comb += chosen[index][place].eq(~first & here)
+                m.d.sync += written[index][place].eq(valid[2] & here)
+        for number, partials in enumerate(self.partials):
+            new     = [Signal(signed(width), name=f"new_{number}_{lane}", reset_less=True)
+                       for lane in range(config.row_lanes)]
             answers = []
             for index in range(2):
-                rows = memory.Memory(shape=width * config.lanes, depth=config.groups(config.rows),
-                                     init=[], attrs={"no_rw_check": 1})
-                m.submodules[f"rows_{place}_{index}"] = rows
-                write_port, read_port = rows.write_port(), rows.read_port()
-                m.d.comb += [
-                    read_port.addr.eq(Mux(adds[index], self.group, drain.group)),
-                    write_port.addr.eq(group),
-                    write_port.data.eq(Cat(new)),
-                    write_port.en.eq(written[index]),
-                ]
-                # A block RAM is slow to answer: its word meets a register before it goes anywhere.
-                answers.append(delay(m, read_port.data, name=f"answer_{place}_{index}"))
+                answers.append([])
+                for place in sides:
+                    rows = memory.Memory(shape=width * config.row_lanes, depth=depth, init=[],
+                                         attrs={"no_rw_check": 1})
+                    m.submodules[f"rows_{number}_{index}_{place}"] = rows
+                    write_port, read_port = rows.write_port(), rows.read_port()
+                    m.d.comb += [
+                        read_port.addr.eq(Mux(adds[index], self.group[side_bits:], drain.group[part_bits:])),
+                        write_port.addr.eq(group[side_bits:]),
+                        write_port.data.eq(Cat(new)),
+                        write_port.en.eq(written[index][place]),
+                    ]
+                    # A block RAM is slow to answer: its word meets a register before it goes anywhere.
+                    answers[-1].append(delay(m, read_port.data, name=f"answer_{number}_{index}_{place}"))
             for lane, partial in enumerate(partials):
-                # In the first block neither bank is chosen, which makes a zero.
                 old = [answer.word_select(lane, width) & choice.replicate(width)
-                       for answer, choice in zip(answers, chosen)]
-                m.d.sync += new[lane].eq((old[0] | old[1]).as_signed() + partial)
-            with m.If(slot == place):
-                m.d.sync += drain.sums.eq(Mux(shown, answers[1], answers[0]))
+                       for index in range(2) for answer, choice in zip(answers[index], chosen[index])]
+                m.d.sync += new[lane].eq(reduce(or_, old).as_signed() + partial)
+            # In the order of rows, as many as a lane group has.
+            words = [Cat(answer).word_select(part, width * config.lanes) for answer in answers]
+            with m.If(slot == number):
+                m.d.sync += drain.sums.eq(Mux(shown, words[1], words[0]))
         return m

@@ -1,8 +1,9 @@
-"""Bench of the queue of codes and its column blocks."""
+"""Bench of the queue of codes."""
 
 import json
 import os
 import random
+from collections import deque
 from collections.abc import Callable
 
 import cocotb
@@ -12,10 +13,12 @@ from amaranth.lib import data
 from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 
 from terngen.hw.contract.config import Config
-from terngen.hw.units.activations import load_cycles
+from terngen.hw.units.activations import READ_LATENCY
 from terngen.sim.cocotb_stream import encode, reset
 
 CONFIG = Config.from_dict(json.loads(os.environ["CONFIG"]))
+#: Codes that are read at a time; of a bench that has only the port of the producer, none.
+WIDTH  = int(os.environ.get("WIDTH", 0))
 
 
 class Filler:
@@ -71,37 +74,47 @@ class Filler:
         self._dut.fill__push.value  = 0
 
 
-def block(dut) -> np.ndarray:
-    """The codes that the array sees, ``(slots, block_cols)``; 128 where nothing was ever loaded."""
-    values = [[getattr(dut, f"codes__{slot}__{col}").value for col in range(CONFIG.block_cols)]
-              for slot in range(CONFIG.slots)]
-    return np.array([[value.to_signed() if value.is_resolvable else 128 for value in row] for row in values])
-
-
-async def take(dut, *, rewind: bool, pop: bool, stall: Callable[[], bool]) -> tuple[int, int, list[np.ndarray]]:
-    """Wait for the next block and take it.
-
-    Returns how long it took to be loaded, its tags, and the codes one and two cycles after it was taken.
-    The last of these two cycles goes on when it returns.
-    """
-    cycles = 2          # since the take before
-    while not int(dut.loaded.value):
+async def ready(dut) -> int:
+    """Wait for a bank, at least for the next cycle, and return its tags."""
+    while True:
         await RisingEdge(dut.clk)
         await ReadOnly()
-        cycles += 1
+        if int(dut.ready.value):
+            return int(dut.tags.value)
+
+
+async def read(dut, width: int, cols: int, *, stall: Callable[[], bool] = lambda: False) -> np.ndarray:
+    """Read the bank in front in any order, ``(slots, cols)``."""
+    codes  = np.zeros((CONFIG.slots, -(-cols // width), width), int)
+    places = deque(range(codes.shape[1]))
+    random.shuffle(places)
+    wanted = deque([None] * READ_LATENCY)
+    while places or any(place is not None for place in wanted):
+        await RisingEdge(dut.clk)
+        wanted.append(places.popleft() if places and not stall() else None)
+        if wanted[-1] is not None:
+            dut.address.value = wanted[-1]
+        await ReadOnly()
+        place = wanted.popleft()
+        if place is not None:
+            codes[:, place] = [[getattr(dut, f"codes__{slot}__{index}").value.to_signed() for index in range(width)]
+                               for slot in range(CONFIG.slots)]
+    return codes.reshape(CONFIG.slots, -1)[:, :cols]
+
+
+async def pop(dut):
+    """Let the bank in front go; returns in the cycle after that."""
     await RisingEdge(dut.clk)
-    while stall():
-        await RisingEdge(dut.clk)
-    dut.take.value, dut.rewind.value, dut.pop.value = 1, rewind, pop
+    dut.pop.value = 1
+    await RisingEdge(dut.clk)
+    dut.pop.value = 0
     await ReadOnly()
-    tags   = int(dut.tags.value)
-    blocks = []
-    for _ in range(2):
-        await RisingEdge(dut.clk)
-        dut.take.value = 0
-        await ReadOnly()
-        blocks.append(block(dut))
-    return cycles, tags, blocks
+
+
+async def begin(dut):
+    dut.pop.value     = 0
+    dut.address.value = 0
+    await reset(dut)
 
 
 @cocotb.test(timeout_time=400, timeout_unit="us")
@@ -114,50 +127,34 @@ async def keeps_order(dut, i_stall, o_stall):
         length = int(rng.integers(1, CONFIG.wide + 1))
         banks.append((rng.integers(-127, 128, (CONFIG.slots, length)),
                       rng.integers(0, 1 << CONFIG.path.width, CONFIG.slots).tolist()))
-    dut.take.value = 0
-    await reset(dut)
+    await begin(dut)
 
     async def fill():
         for codes, tags in banks:
             await filler.fill(codes, tags)
     cocotb.start_soon(fill())
 
-    await ReadOnly()
-    shown = block(dut)
     for codes, tags in banks:
-        uses = int(rng.integers(1, 4))
-        for use in range(uses):
-            cols = int(rng.integers(1, codes.shape[1] + 1))
-            for first in range(0, cols, CONFIG.block_cols):
-                ends = first + CONFIG.block_cols >= cols
-                cycles, actual_tags, (before, after) = await take(
-                    dut, rewind=ends, pop=use == uses - 1, stall=lambda: random.random() < o_stall)
-                if first:
-                    assert cycles == load_cycles(CONFIG)
-                expected = codes[:, first:first + CONFIG.block_cols]
-                assert (before == shown).all()
-                assert (after[:, :expected.shape[1]] == expected).all()
-                assert actual_tags == encode(tags, data.ArrayLayout(CONFIG.path.width, CONFIG.slots))
-                shown = after
+        for _ in range(2):
+            assert await ready(dut) == encode(tags, data.ArrayLayout(CONFIG.path.width, CONFIG.slots))
+            assert (await read(dut, WIDTH, codes.shape[1], stall=lambda: random.random() < o_stall) == codes).all()
+        await pop(dut)
 
 
 @cocotb.test(timeout_time=100, timeout_unit="us")
 async def holds_two_banks(dut):
     filler = Filler(dut, CONFIG)
     codes  = np.ones((CONFIG.slots, CONFIG.wide), int)
-    dut.take.value = 0
-    await reset(dut)
+    await begin(dut)
     await filler.fill(codes, [0] * CONFIG.slots)
     await filler.fill(-codes, [1] * CONFIG.slots)
-    await ClockCycles(dut.clk, 50)
+    await ClockCycles(dut.clk, 5)
     await ReadOnly()
     assert not int(dut.fill__free.value)
-    _, _, (_, first) = await take(dut, rewind=True, pop=True, stall=lambda: False)
+    assert (await read(dut, WIDTH, CONFIG.wide) == 1).all()
+    await pop(dut)
     assert int(dut.fill__free.value)
-    _, _, (_, second) = await take(dut, rewind=True, pop=True, stall=lambda: False)
-    assert (first == 1).all()
-    assert (second == -1).all()
-    # Both are gone: there is nothing to load.
-    await ClockCycles(dut.clk, 50)
-    await ReadOnly()
-    assert not int(dut.loaded.value)
+    assert (await read(dut, WIDTH, CONFIG.wide) == -1).all()
+    await pop(dut)
+    # Both are gone.
+    assert not int(dut.ready.value)

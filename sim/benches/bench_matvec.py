@@ -13,7 +13,7 @@ from cocotb.utils import get_sim_time
 
 from terngen.hw.contract import tape
 from terngen.hw.contract.config import Config
-from terngen.hw.units.activations import load_cycles
+from terngen.hw.units.array import load_cycles
 from terngen.hw.units.matvec import Command, cycles
 from terngen.sim.benches.bench_activations import Filler
 from terngen.sim.benches.bench_sums import Drainer
@@ -71,7 +71,7 @@ def draw_matrices(rng, uses) -> list[Matrix]:
         codes = Codes.draw(rng, int(rng.integers(1, CONFIG.wide + 1)))
         for use in range(count):
             # Half of them have fewer row groups than the accumulator has stages.
-            most = rng.choice([4 * CONFIG.lanes, CONFIG.rows])
+            most = rng.choice([4 * CONFIG.row_lanes, CONFIG.rows])
             rows = int(rng.integers(1, most + 1))
             cols = int(rng.integers(1, codes.values.shape[1] + 1))
             matrices.append(Matrix(draw_trits(rng, rows, cols), codes, use == count - 1))
@@ -155,7 +155,7 @@ async def adds_to_what_was_just_written(dut):
     await reset(dut)
     for groups in (1, 2, 3, 4, 5):
         harness.weights.cycles.clear()
-        trits = np.ones((groups * CONFIG.lanes, CONFIG.wide), np.int8)
+        trits = np.ones((groups * CONFIG.row_lanes, CONFIG.wide), np.int8)
         await harness.play([Matrix(trits, Codes.draw(generator(), CONFIG.wide), True)])
 
 
@@ -166,7 +166,7 @@ async def does_not_overflow(dut):
     for trit in (-1, 1):
         for code in (-127, 127):
             codes = Codes(np.full((CONFIG.slots, CONFIG.wide), code), [0] * CONFIG.slots)
-            matrices.append(Matrix(np.full((2 * CONFIG.lanes, CONFIG.wide), trit, np.int8), codes, True))
+            matrices.append(Matrix(np.full((2 * CONFIG.row_lanes, CONFIG.wide), trit, np.int8), codes, True))
     await reset(dut)
     await harness.play(matrices)
 
@@ -177,13 +177,13 @@ async def loses_no_cycle(dut):
     harness = Harness(dut)
     load    = load_cycles(CONFIG)
     await reset(dut)
-    for groups in (1, 2, 3, 4, 5, load - 1, load, load + 1, CONFIG.groups(CONFIG.rows)):
+    for groups in (1, 2, 3, 4, 5, load - 1, load, load + 1, CONFIG.row_groups(CONFIG.rows)):
         for blocks in (1, 2, CONFIG.blocks(CONFIG.wide)):
             cols   = min(blocks * CONFIG.block_cols, CONFIG.wide)
-            rows   = groups * CONFIG.lanes - int(rng.integers(CONFIG.lanes))
+            rows   = groups * CONFIG.row_lanes - int(rng.integers(CONFIG.row_lanes))
             matrix = Matrix(draw_trits(rng, rows, cols), Codes.draw(rng, cols), True)
             await harness.fill([matrix])
-            await ClockCycles(dut.clk, load)
+            await ClockCycles(dut.clk, load + 4)
             harness.send([matrix])
             await harness.drainer.ready()
             ready = round(get_sim_time("ns")) // CLOCK_PERIOD_NS
@@ -201,7 +201,7 @@ async def goes_on_without_a_pause(dut):
     """From the last beat of a matrix to the first one of the next is one cycle for the command."""
     rng      = generator()
     harness  = Harness(dut)
-    rows     = load_cycles(CONFIG) * CONFIG.lanes
+    rows     = load_cycles(CONFIG) * CONFIG.row_lanes
     codes    = [Codes.draw(rng, CONFIG.wide) for _ in range(3)]
     matrices = [Matrix(draw_trits(rng, rows, CONFIG.wide), codes[index // 2], bool(index % 2))
                 for index in range(6)]

@@ -13,7 +13,7 @@ from amaranth.lib import data
 from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 
 from terngen.hw.contract.config import Config
-from terngen.hw.units.array import partial_width
+from terngen.hw.units.partials import partial_width
 from terngen.hw.units.sums import LEAD_CYCLES, PUSH_CYCLES, READ_LATENCY, REUSE_CYCLES
 from terngen.sim.cocotb_stream import encode, reset
 
@@ -82,7 +82,7 @@ class Adder:
             getattr(dut, name).value = 0
 
     async def cycle(self, *, partials: np.ndarray | None = None, open_: bool = False, **values: int):
-        """One cycle, which announces a row group if it has `partials` ``(slots, lanes)``."""
+        """One cycle, which announces a row group if it has `partials` ``(slots, row_lanes)``."""
         dut = self._dut
         await RisingEdge(dut.clk)
         dut.open.value  = open_
@@ -92,7 +92,7 @@ class Adder:
         self._queue.append(partials)
         due = self._queue.popleft()
         # Partial sums of nothing are anything.
-        due = due if due is not None else np.full((CONFIG.slots, CONFIG.lanes), random.randint(-99, 99))
+        due = due if due is not None else np.full((CONFIG.slots, CONFIG.row_lanes), random.randint(-99, 99))
         for slot, row in enumerate(due.tolist()):
             for lane, value in enumerate(row):
                 getattr(dut, f"partials__{slot}__{lane}").value = value & (1 << partial_width(CONFIG)) - 1
@@ -116,10 +116,10 @@ async def accumulates(dut, i_stall, o_stall):
     drainer = Drainer(dut, CONFIG, stall=lambda: random.random() < o_stall)
     banks   = []
     for _ in range(8):
-        groups = int(rng.integers(1, CONFIG.groups(CONFIG.rows) + 1))
+        groups = int(rng.integers(1, CONFIG.row_groups(CONFIG.rows) + 1))
         blocks = int(rng.integers(1, CONFIG.blocks(CONFIG.wide) + 1))
         limit  = 127 * min(CONFIG.block_cols, CONFIG.wide // blocks)
-        banks.append((rng.integers(-limit, limit + 1, (blocks, groups, CONFIG.slots, CONFIG.lanes)),
+        banks.append((rng.integers(-limit, limit + 1, (blocks, groups, CONFIG.slots, CONFIG.row_lanes)),
                       rng.integers(0, 1 << CONFIG.path.width, CONFIG.slots).tolist()))
     await reset(dut)
 
@@ -151,7 +151,7 @@ async def shows_the_bank_popped_last(dut):
     adder, drainer = Adder(dut), Drainer(dut, CONFIG)
     await reset(dut)
     for value in (1, 2, 3):
-        partials = np.full((CONFIG.slots, CONFIG.lanes), value)
+        partials = np.full((CONFIG.slots, CONFIG.row_lanes), value)
         await adder.cycle(open_=True)
         await adder.cycle(partials=partials, group=0, first=1, last=1)
         await ReadOnly()
@@ -161,9 +161,9 @@ async def shows_the_bank_popped_last(dut):
             await ReadOnly()
             assert int(dut.drain__ready.value) == (cycle == PUSH_CYCLES)
         assert int(dut.idle.value)
-        assert (await drainer.read(CONFIG.lanes, pop=True) == value).all()
+        assert (await drainer.read(CONFIG.row_lanes, pop=True) == value).all()
         for _ in range(2):
-            assert (await drainer.read(CONFIG.lanes, last=True, pop=False) == value).all()
+            assert (await drainer.read(CONFIG.row_lanes, last=True, pop=False) == value).all()
 
 
 @cocotb.test(timeout_time=100, timeout_unit="us")
@@ -173,15 +173,15 @@ async def holds_two_banks(dut):
     for value in (1, 2):
         await adder.free()
         await adder.cycle(open_=True)
-        await adder.cycle(partials=np.full((CONFIG.slots, CONFIG.lanes), value), group=0, first=1, last=1)
+        await adder.cycle(partials=np.full((CONFIG.slots, CONFIG.row_lanes), value), group=0, first=1, last=1)
     for _ in range(20):
         await adder.cycle()
     await ReadOnly()
     assert not int(dut.free.value)
-    assert (await drainer.read(CONFIG.lanes) == 1).all()
+    assert (await drainer.read(CONFIG.row_lanes) == 1).all()
     await ReadOnly()
     assert int(dut.free.value)
     await ClockCycles(dut.clk, 1)
-    assert (await drainer.read(CONFIG.lanes) == 2).all()
+    assert (await drainer.read(CONFIG.row_lanes) == 2).all()
     await ReadOnly()
     assert not int(dut.drain__ready.value)

@@ -146,7 +146,7 @@ def test_tape(tiny_tape):
 
 
 @pytest.mark.parametrize("options, difference", [
-    ({"config": "wide"}, "beat_bits = 64 instead of 256, lanes = 2 instead of 8"),
+    ({"config": "wide"}, "beat_bits = 64 instead of 256, row_lanes = 2 instead of 8, lanes = 2 instead of 8"),
     ({"slots": 3},       "slots = 1 instead of 3"),
 ])
 def test_tape_of_another_machine(tiny_tape, options, difference):

@@ -15,7 +15,7 @@ from terngen.host.compile import compile_tape, default_config
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError
-from terngen.hw.contract.config import Sites
+from terngen.hw.contract.config import ArrayVariant, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
 from terngen.hw.contract.tape import Op, Tape, pack_descriptor, walk
 from terngen.sim.bench import Bench, greedy
@@ -71,6 +71,18 @@ def test_gate(make_tape, bench, slots):
     # The stalls were there.
     figures = machine.figures(steps)
     assert figures["stall_tape_per_token"] > 1000
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_gate_of_tables(make_tape, bench, slots):
+    """The same with the other array; the slots of the second one share block RAMs."""
+    tape    = make_tape("models/fairy-1m", variant=ArrayVariant.TABLE, row_lanes=1, slots=slots)
+    machine = bench(tape, direct=True, seed=slots, **STALLS)
+    greedy(machine.device, 16, seed=1)
+    outcome = machine.gate()
+    assert outcome["gate"] == "pass"
+    assert outcome["mismatches"] == 0
+    assert outcome["values_compared"] >= 400_000 * slots
 
 
 def test_slots_by_turns(make_tape, bench):
@@ -301,6 +313,8 @@ VARIANTS = {
     "lmul":    ("small", {"sites": Sites.all(Multiplier("lmul-unbiased"))}),
     "bfloat":  ("small", {"path": FloatFormat(8, 7), "slots": 2}),
     "narrow":  ("small", {"beat_bits": 16, "lanes": 1}),
+    "table":   ("small", {"variant": ArrayVariant.TABLE, "row_lanes": 4, "builders": 1, "lanes": 8, "slots": 8}),
+    "lanes":   ("wide", {"variant": ArrayVariant.TABLE, "lanes": 2}),
 }
 
 

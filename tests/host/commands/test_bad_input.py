@@ -126,8 +126,8 @@ def test_wrong_machine(refused, speaking_tape, tokens, text, command):
     tokens(1, 2)
     words = [word.format(model=speaking_tape) for word in COMMANDS[command]]
     refused(*words, "--config", "wide", code=4,
-            message=r"Tape .* was made for another machine \([0-9a-f]{32}: beat_bits = 64 instead of 256, lanes = 2 "
-                    r"instead of 8\); convert the checkpoint for [0-9a-f]{32}$")
+            message=r"Tape .* was made for another machine \([0-9a-f]{32}: beat_bits = 64 instead of 256, "
+                    r"row_lanes = 2 instead of 8, lanes = 2 instead of 8\); convert the checkpoint for [0-9a-f]{32}$")
 
 
 def test_nonsense_on_the_tape(terngen, speaking_tape, work, tokens):

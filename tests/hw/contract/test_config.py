@@ -2,15 +2,22 @@ import dataclasses
 
 import pytest
 
-from terngen.hw.contract.config import EXACT, PRESETS, Config, Sites
+from terngen.hw.contract.config import EXACT, PRESETS, ArrayVariant, Config, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
 
 
 @pytest.mark.parametrize("change, message", [
     ({"beat_bits": 48},           r"^Beat width must be a power of two from 16 to 1024, not 48$"),
     ({"beat_bits": 2048},         r"^Beat width must be a power of two from 16 to 1024, not 2048$"),
-    ({"lanes": 3},                r"^Lanes must be a power of two and at most half the octets .*, not 3$"),
-    ({"lanes": 8},                r"^Lanes must be a power of two and at most half the octets .*, not 8$"),
+    ({"row_lanes": 3},            r"^Row lanes must be a power of two and at most the octets of a beat \(8\), not 3$"),
+    ({"row_lanes": 16},           r"^Row lanes must be a power of two and at most the octets of a beat \(8\), not 16$"),
+    ({"builders": 1},             r"^Builders of tables must be zero where there are no tables, not 1$"),
+    ({"variant": ArrayVariant.TABLE, "builders": 3},
+     r"^Builders must be zero, or a power of two and at most the octets of a row in a beat \(4\), not 3$"),
+    ({"variant": ArrayVariant.TABLE, "builders": 8},
+     r"^Builders must be zero, or a power of two and at most the octets of a row in a beat \(4\), not 8$"),
+    ({"lanes": 3},                r"^Lanes must be a power of two from 1 to 256, not 3$"),
+    ({"lanes": 512},              r"^Lanes must be a power of two from 1 to 256, not 512$"),
     ({"slots": 0},                r"^Slots must be from 1 to 16, not 0$"),
     ({"slots": 17},               r"^Slots must be from 1 to 16, not 17$"),
     ({"hidden": 255},             r"^Hidden must be a multiple of the lanes \(2\) from 4 to 16384, not 255$"),
@@ -43,7 +50,8 @@ def test_dict_round_trip(name):
 
 def test_digest_depends_on_everything():
     base = Config()
-    changes = [{"beat_bits": 128}, {"lanes": 4}, {"slots": 2}, {"hidden": 128}, {"wide": 2048},
+    changes = [{"variant": ArrayVariant.TABLE}, {"variant": ArrayVariant.TABLE, "builders": 2},
+               {"beat_bits": 128}, {"row_lanes": 4}, {"lanes": 4}, {"slots": 2}, {"hidden": 128}, {"wide": 2048},
                {"rows": 2048}, {"state": 4096}, {"prefetch": 128}, {"top_k": 4},
                {"path": FloatFormat(8, 7)}, {"sites": Sites(silu=Multiplier("lmul"))}]
     digests = {base.digest, *(dataclasses.replace(base, **change).digest for change in changes)}
@@ -52,7 +60,7 @@ def test_digest_depends_on_everything():
 
 @pytest.mark.parametrize("values, message", [
     ({"lanse": 2},                r"^Configuration has no 'lanse'; it has beat_bits, "),
-    ({"variant": "magic"},        r"^Variant must be one of tree, not 'magic'$"),
+    ({"variant": "magic"},        r"^Variant must be one of tree, table, not 'magic'$"),
     ({"sites": {"gates": "exact"}}, r"^There is no product 'gates'; there are dequantise, "),
     ({"sites": {"gate": "fast"}}, r"^Multiplier must be "),
     ({"path": "fp16"},            r"^Float format must be written like e6m11, not 'fp16'$"),
@@ -66,10 +74,25 @@ def test_dict_wrong(values, message):
 
 
 def test_geometry():
-    config = Config(beat_bits=64, lanes=2)
+    config = Config(beat_bits=64, row_lanes=2, lanes=8)
     assert (config.lane_bytes, config.block_cols) == (4, 20)
     assert config.matrix_beats(rows=5, cols=41) == 3 * 3
     assert config.parameter_beats(5) == 2
+
+
+@pytest.mark.parametrize("beat_bits, row_lanes, hidden, builders", [
+    (64, 1, 4096, 1),       # a block of 4096 beats, 8 tables of 256 entries
+    (64, 1, 1024, 2),
+    (64, 1, 1022, 4),
+    (64, 1, 128,  8),       # too few rows to hide it: all at a time
+    (16, 1, 2048, 1),
+    (512, 4, 1024, 16),
+])
+def test_builders_hide_the_filling(beat_bits, row_lanes, hidden, builders):
+    config = Config(variant=ArrayVariant.TABLE, beat_bits=beat_bits, row_lanes=row_lanes, lanes=2,
+                    hidden=hidden, wide=4096)
+    assert config.table_builders == builders
+    assert dataclasses.replace(config, builders=1).table_builders == 1
 
 
 def test_sums_cannot_overflow():

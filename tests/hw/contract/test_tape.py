@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from terngen.hw.contract import tape
-from terngen.hw.contract.config import Config
+from terngen.hw.contract.config import ArrayVariant, Config
 from terngen.hw.contract.tape import Mark, Op, Section, Tape, TapeFormatError
+from terngen.hw.contract.trits import unpack_trits
 
 
 def small_tape(config=None):
@@ -29,10 +30,11 @@ def path(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("beat_bits, lanes", [(16, 1), (64, 2), (64, 4), (256, 8)])
+@pytest.mark.parametrize("variant", ArrayVariant)
+@pytest.mark.parametrize("beat_bits, row_lanes", [(16, 1), (64, 2), (64, 8), (256, 8)])
 @pytest.mark.parametrize("rows, cols", [(1, 1), (7, 33), (16, 40)])
-def test_matrix_round_trip(beat_bits, lanes, rows, cols):
-    config = Config(beat_bits=beat_bits, lanes=lanes)
+def test_matrix_round_trip(variant, beat_bits, row_lanes, rows, cols):
+    config = Config(variant=variant, beat_bits=beat_bits, row_lanes=row_lanes)
     trits  = np.random.default_rng(rows).integers(-1, 2, (rows, cols)).astype(np.int8)
     octets = tape.pack_matrix(config, trits)
     assert len(octets) == config.matrix_beats(rows, cols) * config.beat_bytes
@@ -40,13 +42,14 @@ def test_matrix_round_trip(beat_bits, lanes, rows, cols):
 
 
 def test_matrix_order():
-    # Two lanes of two octets: a beat holds ten columns of two rows.
-    config = Config(beat_bits=32, lanes=2)
-    trits  = np.zeros((3, 12), np.int8)
-    trits[2, 11] = 1    # block 1, group 1, lane 0, first octet, second trit
+    # Two rows of two octets: a beat holds ten columns of two rows.
+    config = Config(beat_bits=32, row_lanes=2, lanes=4)
+    trits  = np.zeros((3, 18), np.int8)
+    trits[2, 17] = 1    # block 1, group 1, row 0, second octet, fourth trit
     octets = tape.pack_matrix(config, trits)
-    blank  = tape.pack_matrix(config, np.zeros((3, 12), np.int8))
-    assert [place for place in range(len(octets)) if octets[place] != blank[place]] == [12]
+    blank  = tape.pack_matrix(config, np.zeros((3, 18), np.int8))
+    assert [place for place in range(len(octets)) if octets[place] != blank[place]] == [13]
+    assert unpack_trits(np.uint8(octets[13]), config.variant.trit_code).tolist() == [0, 0, 0, 1, 0]
 
 
 def test_parameters_known_answer():
