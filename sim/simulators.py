@@ -44,11 +44,24 @@ def measure(way: str, tape_path: Path) -> dict[str, Any]:
     tokens, kind = WAYS[way]
     tape = Tape.open(tape_path)
     play = _cocotb if kind in ("icarus", "verilator") else _native
-    with tempfile.TemporaryDirectory(prefix="terngen-") as cache:
-        os.environ["TERNGEN_CACHE_DIR"] = cache
+    with _fresh_cache():
         build, seconds, cycles = play(tape, tape_path, tokens, kind)
     return {"way": way, "build_seconds": round(build, 1), "tokens": tokens, "cycles": cycles,
             "cycles_per_second": round(cycles / seconds)}
+
+
+@contextlib.contextmanager
+def _fresh_cache() -> Iterator[None]:
+    """A cache in which nothing is, and then the one before it again."""
+    usual = os.environ.get("TERNGEN_CACHE_DIR")
+    with tempfile.TemporaryDirectory(prefix="terngen-") as folder:
+        os.environ["TERNGEN_CACHE_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["TERNGEN_CACHE_DIR"]
+            if usual is not None:
+                os.environ["TERNGEN_CACHE_DIR"] = usual
 
 
 def _native(tape, tape_path, tokens, kind) -> tuple[float, float, int]:
