@@ -180,6 +180,8 @@ class Model:
     """
 
     def __init__(self, baselines: Baselines):
+        #: Whether there are more machines than features.
+        self.machines = len(baselines.machines) > len(machine_features(Config()))
         self._arrays:   dict[str, np.ndarray] = {}
         self._machines: dict[str, np.ndarray] = {}
         for name in ("lut", "ff"):
@@ -209,10 +211,10 @@ def _model() -> Model | None:
 
 
 def area(config: Config) -> dict[str, int | None]:
-    """``lut`` (places of a LUT4), ``ff``, ``bram`` and ``dsp`` of a machine; without baselines the first
-    two are None."""
+    """``lut`` (places of a LUT4), ``ff``, ``bram`` and ``dsp`` of a machine; without baselines of machines
+    the first two are None."""
     model = _model()
     found: dict[str, int | None] = {"lut": None, "ff": None}
-    if model is not None:
+    if model is not None and model.machines:
         found.update(model.machine(config))
     return {**found, "bram": block_rams(config), "dsp": dsps(config)}
