@@ -188,6 +188,8 @@ class Model:
             found = np.array([getattr(each, name) for each in baselines.arrays], float)
             rows  = np.array([[*array_features(each.config).values()] for each in baselines.arrays], float)
             self._arrays[name] = np.linalg.lstsq(rows / found[:, None], np.ones(len(found)), rcond=None)[0]
+            if not self.machines:
+                continue
             found = np.array([getattr(each, name) for each in baselines.machines], float)
             rest  = found - [self.array(each.config)[name] for each in baselines.machines]
             rows  = np.array([[*machine_features(each.config).values()] for each in baselines.machines], float)

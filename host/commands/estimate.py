@@ -1,6 +1,6 @@
 """``terngen estimate``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from terngen.host.convert.geometry import PUBLISHED
 
 __all__ = ["estimate"]
 
+#: Bits of a weight that are worth more rows in a beat.
+_BITS_PER_WEIGHT = 1.63
 #: Attainment that is worth more lanes.
 _ATTAINMENT = 0.97
 
@@ -18,11 +20,12 @@ _ATTAINMENT = 0.97
 @click.command()
 @click.argument("model", metavar="[CKPT_OR_TAPE]", type=click.Path(path_type=Path), required=False)
 @click.option("--geometry", type=click.Choice(list(PUBLISHED)),
-              help="A published size instead of a model. Without --config and --lanes, there are as many lanes "
-                   "as keep the memory busy.")
+              help="A published size instead of a model. Without --config, --row-lanes and --lanes are what the "
+                   "tape and the memory need.")
 @config_option
 @click.option("--beat-bits", type=click.IntRange(min=1),
               help="Width of the tape, instead of what the configuration says.")
+@click.option("--row-lanes", type=click.IntRange(min=1), help="Rows of a matrix in a beat, in the same way.")
 @click.option("--lanes", type=click.IntRange(min=1), help="Lanes of the vector unit, in the same way.")
 @click.option("--prefetch", type=click.IntRange(min=1), help="Beats that may be read ahead, in the same way.")
 @slots_option
@@ -32,8 +35,8 @@ _ATTAINMENT = 0.97
               show_default=True, help="Clock of the machine.")
 @json_option
 def estimate(model: Path | None, geometry: str | None, config: str | None, beat_bits: int | None,
-             lanes: int | None, prefetch: int | None, slots: int | None, memory: str, clock: float,
-             as_json: bool) -> None:
+             row_lanes: int | None, lanes: int | None, prefetch: int | None, slots: int | None, memory: str,
+             clock: float, as_json: bool) -> None:
     """Tell what a token will take, without a machine and without weights.
 
     Cycles are exact: those of a step with the last token of the vocabulary in every slot, whose row takes
@@ -44,7 +47,7 @@ def estimate(model: Path | None, geometry: str | None, config: str | None, beat_
     if (model is None) == (geometry is None):
         raise click.UsageError("Either a model or --geometry must be given.")
     source  = _source(memory)
-    changes = {"beat_bits": beat_bits, "lanes": lanes, "prefetch": prefetch, "slots": slots}
+    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch, "slots": slots}
     if model is not None:
         figures = _of_model(model, config, changes, source, clock)
     else:
@@ -93,7 +96,7 @@ def _of_model(model: Path, config: str | None, changes: dict[str, int | None], s
         geometry = Checkpoint.open(model).geometry
         machine  = configs.model_config(geometry, config or configs.DEFAULT, **changes)
         return _of_layout(geometry, machine, source, clock)
-    for name in ("beat_bits", "lanes", "prefetch"):
+    for name in ("beat_bits", "row_lanes", "lanes", "prefetch"):
         if changes[name] is not None:
             raise ConfigError(f"A tape is made for one machine, so {name} cannot be changed; "
                               f"give the checkpoint instead")
@@ -108,39 +111,69 @@ def _of_model(model: Path, config: str | None, changes: dict[str, int | None], s
 
 def _of_geometry(name: str | None, config: str | None, changes: dict[str, int | None], source: Any,
                  clock: float) -> dict[str, Any]:
-    """A published size, on the machine with the fewest lanes that keep the memory busy."""
+    """A published size. On the machine with the fewest rows of a beat that pad the tape little, and the
+    fewest lanes that keep the memory busy."""
     from terngen.host import configs
     from terngen.host.convert.geometry import Geometry
-    from terngen.host.errors import ConfigError
 
     assert name is not None
     values   = {"model_type": "hgrn_bit", **PUBLISHED[name]}
     geometry = Geometry.from_config(values)
+    if config is None and changes["row_lanes"] is None:
+        bits    = [(rows, _bits_per_weight(geometry, machine))
+                   for rows, machine in _machines(geometry, "row_lanes", changes)]
+        changes = {**changes, "row_lanes": _first_or_best(bits, lambda value: -value, -_BITS_PER_WEIGHT)}
     if config is None and changes["lanes"] is None:
-        # Two layers are like all of them.
-        part  = Geometry.from_config({**values, "num_hidden_layers": 2})
-        found: list[tuple[bool, float, int]] = []
-        lanes = 1
-        while not found or not found[-1][0]:
-            try:
-                machine = configs.model_config(part, configs.DEFAULT, **{**changes, "lanes": lanes})
-            except ConfigError:
-                break
-            attainment = _of_layout(part, machine, source, clock)["attainment"]
-            found.append((attainment >= _ATTAINMENT, attainment, -lanes))
-            lanes *= 2
-        if found:
-            changes = {**changes, "lanes": -max(found)[2]}
+        # Two layers are like all of them, and the head is played faster.
+        part    = Geometry.from_config({**values, "num_hidden_layers": 2})
+        reached = ((lanes, _of_layout(part, machine, source, clock, ("layers",))["attainment"])
+                   for lanes, machine in _machines(part, "lanes", changes))
+        changes = {**changes, "lanes": _first_or_best(reached, lambda value: value, _ATTAINMENT)}
     machine = configs.model_config(geometry, config or configs.DEFAULT, **changes)
     return _of_layout(geometry, machine, source, clock)
 
 
-def _of_layout(geometry: Any, machine: Any, source: Any, clock: float) -> dict[str, Any]:
+def _machines(geometry: Any, name: str, changes: dict[str, int | None]) -> Iterator[tuple[int, Any]]:
+    """Machines with 1, 2, 4 ... of something, as far as they are possible."""
+    from terngen.host import configs
+    from terngen.host.errors import ConfigError
+
+    count = 1
+    while True:
+        try:
+            yield count, configs.model_config(geometry, configs.DEFAULT, **{**changes, name: count})
+        except ConfigError:
+            return
+        count *= 2
+
+
+def _first_or_best(choices: Iterable[tuple[int, float]], worth: Callable[[float], float],
+                   enough: float) -> int | None:
+    """The first choice that is worth enough, else the one that is worth most."""
+    best: tuple[float, int] | None = None
+    for choice, value in choices:
+        if worth(value) >= enough:
+            return choice
+        best = max(best or (worth(value), choice), (worth(value), choice))
+    return best and best[1]
+
+
+def _bits_per_weight(geometry: Any, machine: Any) -> float:
+    from terngen.host.layout import Layout
+
+    marks = Layout(geometry, machine).marks
+    beats = marks["layers"].count + marks["head"].count
+    return float(beats * machine.beat_bits / geometry.ternary_weights)
+
+
+def _of_layout(geometry: Any, machine: Any, source: Any, clock: float,
+               names: Sequence[str] = ("layers", "head")) -> dict[str, Any]:
+    """The figures of some marks that follow each other."""
     from terngen.host.layout import Layout
 
     layout = Layout(geometry, machine)
-    parts  = [layout.marks[name] for name in ("layers", "head")]
-    items  = [*layout.items["layers"], *layout.items["head"]]
+    parts  = [layout.marks[name] for name in names]
+    items  = [item for name in names for item in layout.items[name]]
     return _figures(machine, [item.fields for item in items], start=parts[0].start,
                     count=sum(mark.count for mark in parts), vocab=geometry.vocab_size,
                     hidden=geometry.hidden_size, weights=geometry.ternary_weights,
@@ -156,6 +189,7 @@ def _figures(machine: Any, descriptors: list[dict[str, Any]], *, start: int, cou
                  hidden=hidden, embedding=embedding, start=start, count=count, source=source)
     return {
         "beat_bits":            machine.beat_bits,
+        "row_lanes":            machine.row_lanes,
         "lanes":                machine.lanes,
         "slots":                machine.slots,
         "cycles_per_token":     taken.cycles,
