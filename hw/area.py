@@ -180,12 +180,16 @@ class Model:
     """
 
     def __init__(self, baselines: Baselines):
+        #: Whether there are more machines than features.
+        self.machines = len(baselines.machines) > len(machine_features(Config()))
         self._arrays:   dict[str, np.ndarray] = {}
         self._machines: dict[str, np.ndarray] = {}
         for name in ("lut", "ff"):
             found = np.array([getattr(each, name) for each in baselines.arrays], float)
             rows  = np.array([[*array_features(each.config).values()] for each in baselines.arrays], float)
             self._arrays[name] = np.linalg.lstsq(rows / found[:, None], np.ones(len(found)), rcond=None)[0]
+            if not self.machines:
+                continue
             found = np.array([getattr(each, name) for each in baselines.machines], float)
             rest  = found - [self.array(each.config)[name] for each in baselines.machines]
             rows  = np.array([[*machine_features(each.config).values()] for each in baselines.machines], float)
@@ -209,10 +213,10 @@ def _model() -> Model | None:
 
 
 def area(config: Config) -> dict[str, int | None]:
-    """``lut`` (places of a LUT4), ``ff``, ``bram`` and ``dsp`` of a machine; without baselines the first
-    two are None."""
+    """``lut`` (places of a LUT4), ``ff``, ``bram`` and ``dsp`` of a machine; without baselines of machines
+    the first two are None."""
     model = _model()
     found: dict[str, int | None] = {"lut": None, "ff": None}
-    if model is not None:
+    if model is not None and model.machines:
         found.update(model.machine(config))
     return {**found, "bram": block_rams(config), "dsp": dsps(config)}

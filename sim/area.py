@@ -59,18 +59,23 @@ def measure(component: str, config: Config) -> dict[str, Any]:
 @click.option("--output", type=click.Path(path_type=Path), default=area.BASELINES, help="File to write.")
 def main(jobs: int, output: Path) -> None:
     """Synthesise the arrays and machines of the baselines for ECP5."""
-    parts = []
+    found: dict[str, list[dict[str, Any]]] = {"arrays": [], "machines": []}
     with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
         for name, component, configs in (("arrays", "matvec", ARRAYS), ("machines", "machine", MACHINES)):
-            done = []
             for entry in pool.map(measure, [component] * len(configs), configs):
                 click.echo(f"{component}: {entry['lut']} LUT4, {entry['ff']} FF, {entry['bram']} block RAM, "
                            f"{entry['dsp']} DSP", err=True)
-                done.append(json.dumps(entry))
-            lines = ",\n  ".join(done)
-            parts.append(f'"{name}": [\n  {lines}]')
-    parts.insert(0, f'"target": "ecp5", "versions": {json.dumps(build.versions())}')
-    output.write_text("{" + ",\n ".join(parts) + "}\n")
+                found[name].append(entry)
+                output.write_text(_text(found))
+
+
+def _text(found: dict[str, list[dict[str, Any]]]) -> str:
+    """The file, with a line for each synthesis."""
+    parts = [f'"target": "ecp5", "versions": {json.dumps(build.versions())}']
+    for name, entries in found.items():
+        lines = ",\n  ".join(json.dumps(entry) for entry in entries)
+        parts.append(f'"{name}": [\n  {lines}]')
+    return "{" + ",\n ".join(parts) + "}\n"
 
 
 if __name__ == "__main__":

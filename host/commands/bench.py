@@ -31,7 +31,7 @@ __all__ = ["bench", "figure_lines"]
 @simulation_options
 @json_option
 def bench(model: Path | None, geometry: str | None, device: str, tokens: int, seed: int, config: str | None,
-          beat_bits: int | None, lanes: int | None, prefetch: int | None, slots: int | None, memory: str | None,
+          beat_bits: int | None, row_lanes: int | None, lanes: int | None, prefetch: int | None, slots: int | None, memory: str | None,
           waveform: str | None, as_json: bool) -> None:
     """Compare every value of a machine with the golden machine, then tell its speed.
 
@@ -45,7 +45,7 @@ def bench(model: Path | None, geometry: str | None, device: str, tokens: int, se
 
     if (model is None) == (geometry is None):
         raise click.UsageError("Either a model or --geometry must be given.")
-    changes = {"beat_bits": beat_bits, "lanes": lanes, "prefetch": prefetch}
+    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch}
     if model is not None:
         for name, value in changes.items():
             if value is not None:

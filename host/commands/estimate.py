@@ -23,7 +23,7 @@ __all__ = ["estimate"]
               show_default=True, help="Clock of the machine.")
 @json_option
 def estimate(model: Path | None, geometry: str | None, config: str | None, beat_bits: int | None,
-             lanes: int | None, prefetch: int | None, slots: int | None, memory: str, clock: float,
+             row_lanes: int | None, lanes: int | None, prefetch: int | None, slots: int | None, memory: str, clock: float,
              as_json: bool) -> None:
     """Tell what a token will take, without a machine and without weights.
 
@@ -35,7 +35,7 @@ def estimate(model: Path | None, geometry: str | None, config: str | None, beat_
     if (model is None) == (geometry is None):
         raise click.UsageError("Either a model or --geometry must be given.")
     source  = source_of(memory)
-    changes = {"beat_bits": beat_bits, "lanes": lanes, "prefetch": prefetch, "slots": slots}
+    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch, "slots": slots}
     if model is not None:
         figures = _of_model(model, config, changes, source, clock)
     else:
@@ -58,7 +58,7 @@ def _of_model(model: Path, config: str | None, changes: dict[str, int | None], s
         geometry = Checkpoint.open(model).geometry
         machine  = configs.model_config(geometry, config or configs.DEFAULT, **changes)
         return _of_layout(geometry, machine, source, clock)
-    for name in ("beat_bits", "lanes", "prefetch"):
+    for name in ("beat_bits", "row_lanes", "lanes", "prefetch"):
         if changes[name] is not None:
             raise ConfigError(f"A tape is made for one machine, so {name} cannot be changed; "
                               f"give the checkpoint instead")

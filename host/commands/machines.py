@@ -19,6 +19,7 @@ def geometry_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--prefetch", type=click.IntRange(min=1), help="Beats that may be read ahead, in the same way."),
         click.option("--lanes", type=click.IntRange(min=1), help="Lanes of the vector unit, in the same way."),
+        click.option("--row-lanes", type=click.IntRange(min=1), help="Rows of a matrix in a beat, in the same way."),
         click.option("--beat-bits", type=click.IntRange(min=1),
                      help="Width of the tape, instead of what the configuration says."),
         click.option("--geometry", type=click.Choice(list(PUBLISHED)),
@@ -106,7 +107,7 @@ def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source:
     while 2 * rows <= beat_bytes and 2 * rows * ENTRIES <= geometry.hidden_size:
         rows *= 2
     if geometry.hidden_size >= ENTRIES:
-        fixed |= {"variant": ArrayVariant.TABLE.value, "row_lanes": rows}
+        fixed = {"variant": ArrayVariant.TABLE.value, "row_lanes": rows} | fixed
     found: tuple[float, int] | None = None
     lanes = given.get("lanes", 1)
     while found is None or found[0] < _ATTAINMENT:

@@ -318,6 +318,9 @@ class Vector(wiring.Component):
             self.sums.slot.eq(slot),
             self.codes.slot.eq(slot),
         ]
+        # The lists are emptied a cycle later, when the decision to begin is over.
+        opens = Signal()
+        m.d.comb += sampler.clear.eq(Mux(delay(m, opens, reset=True, name="cleared"), self.mask, 0))
         term = Signal()     # the last term of a sum of squares is offered
         with m.FSM():
             with m.State("Idle"):
@@ -333,7 +336,7 @@ class Vector(wiring.Component):
                           & (self.weights.ready | ~weighted)
                           & (self.codes.free | (op != Op.QUANTISE))):
                     with m.If((op == Op.LOGITS) & descriptor.first):
-                        m.d.comb += sampler.clear.eq(self.mask)
+                        m.d.comb += opens.eq(1)
                         m.d.sync += row.eq(0)
                     m.next = "Slot"
             with m.State("Slot"):

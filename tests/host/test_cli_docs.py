@@ -22,6 +22,7 @@ ARGUMENTS = {
     "perplexity": ["perplexity", "fairy.tape", "--text", "text.txt"],
     "estimate":   ["estimate", "fairy.tape"],
     "bench":      ["bench", "fairy.tape", "--tokens", "1"],
+    "synth":      ["synth", "to-int8"],
 }
 
 

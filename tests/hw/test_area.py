@@ -65,23 +65,3 @@ def test_dsps():
     assert area.dsps(Config(lanes=4)) == 4 * 8 + 1
     assert area.dsps(Config(lanes=4, sites=Sites.all(Multiplier("lmul")))) == 0
     assert area.dsps(Config(lanes=2, sites=Sites(gate=Multiplier("lmul"), square=Multiplier("lmul")))) == 2 * 7 + 1
-
-
-@pytest.fixture(scope="module")
-def baselines():
-    return area.Baselines.read()
-
-
-@pytest.mark.parametrize("name", ["lut", "ff"])
-def test_model(baselines, name):
-    """Every array and machine that was synthesised is met within a tenth."""
-    model = area.Model(baselines)
-    for found, foretold in ((baselines.arrays, model.array), (baselines.machines, model.machine)):
-        assert len(found) >= 12
-        for each in found:
-            assert foretold(each.config)[name] == pytest.approx(getattr(each, name), rel=0.1), each.config
-
-
-def test_counted(baselines):
-    for each in baselines.machines:
-        assert (area.block_rams(each.config), area.dsps(each.config)) == (each.bram, each.dsp), each.config

@@ -36,12 +36,12 @@ def test_geometry(terngen, geometry, weights):
     for bits in (16, 64, 512):
         figures = terngen("estimate", "--geometry", geometry, "--beat-bits", bits, "--json").values
         assert figures["beat_bits"] == bits
-        assert figures["attainment"] >= 0.96
+        assert figures["attainment"] >= 0.97
+        assert figures["bits_per_weight"] <= 1.63
         assert 8 * figures["tape_bytes_per_token"] / figures["bits_per_weight"] == pytest.approx(weights, rel=0.05)
-        fewer = figures["lanes"] // 2
-        if fewer:
-            slower = terngen("estimate", "--geometry", geometry, "--beat-bits", bits, "--lanes", fewer, "--json").values
-            assert slower["cycles_per_token"] > figures["cycles_per_token"]
+    slower = terngen("estimate", "--geometry", geometry, "--beat-bits", 512, "--lanes", figures["lanes"] // 2,
+                     "--json").values
+    assert slower["cycles_per_token"] > figures["cycles_per_token"]
 
 
 def test_memory(terngen):
