@@ -31,8 +31,8 @@ __all__ = ["bench", "figure_lines"]
 @simulation_options
 @json_option
 def bench(model: Path | None, geometry: str | None, device: str, tokens: int, seed: int, config: str | None,
-          beat_bits: int | None, row_lanes: int | None, lanes: int | None, prefetch: int | None, slots: int | None, memory: str | None,
-          waveform: str | None, as_json: bool) -> None:
+          beat_bits: int | None, row_lanes: int | None, lanes: int | None, prefetch: int | None,
+          slots: int | None, memory: str | None, waveform: str | None, as_json: bool) -> None:
     """Compare every value of a machine with the golden machine, then tell its speed.
 
     If one value differs, the first is named, no speed is told, and the exit code is 6. Instead of a model a

@@ -23,8 +23,8 @@ __all__ = ["estimate"]
               show_default=True, help="Clock of the machine.")
 @json_option
 def estimate(model: Path | None, geometry: str | None, config: str | None, beat_bits: int | None,
-             row_lanes: int | None, lanes: int | None, prefetch: int | None, slots: int | None, memory: str, clock: float,
-             as_json: bool) -> None:
+             row_lanes: int | None, lanes: int | None, prefetch: int | None, slots: int | None, memory: str,
+             clock: float, as_json: bool) -> None:
     """Tell what a token will take, without a machine and without weights.
 
     Cycles are exact: those of a step with the last token of the vocabulary in every slot, whose row takes

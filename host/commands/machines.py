@@ -76,9 +76,10 @@ def step_of(geometry: Geometry, machine: Config, source: Any, *, head: bool = Tr
 def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source: Any) -> Config:
     """A machine that keeps the memory busy with a model of these sizes.
 
-    The array is one of tables where the filling of a block hides behind the one before it: with as many rows in
-    a beat as allow that, for then a block is narrow and few columns are padded. Of lanes there are as few as
-    keep the memory busy, or as bring no more.
+    The array is one of tables, or one of adders where the first filling, which nothing hides, takes too long.
+    There are as many rows in a beat as let the filling of tables hide behind the block before, or as leave adders
+    two octets each: then a block is narrow and few columns are padded. Of lanes there are as few as keep the
+    memory busy, or as bring no more.
 
     Parameters
     ----------
@@ -93,7 +94,6 @@ def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source:
         If there is no such machine.
     """
     from terngen.host import configs
-    from terngen.host.errors import ConfigError
     from terngen.hw.contract.config import ArrayVariant
     from terngen.hw.units.table import ENTRIES
 
@@ -101,28 +101,39 @@ def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source:
     # Layers are like each other.
     part  = Geometry.from_config({**values, "num_hidden_layers": 2})
     given = {name: value for name, value in changes.items() if value is not None}
-    fixed: dict[str, Any] = dict(given)
     beat_bytes = given.get("beat_bits", configs.read_config(configs.DEFAULT)["beat_bits"]) // 8
-    rows  = 1
-    while 2 * rows <= beat_bytes and 2 * rows * ENTRIES <= geometry.hidden_size:
-        rows *= 2
-    if geometry.hidden_size >= ENTRIES:
-        fixed = {"variant": ArrayVariant.TABLE.value, "row_lanes": rows} | fixed
-    found: tuple[float, int] | None = None
-    lanes = given.get("lanes", 1)
-    while found is None or found[0] < _ATTAINMENT:
+    rows  = dict.fromkeys(ArrayVariant, 1)
+    while (twice := 2 * rows[ArrayVariant.TABLE]) <= beat_bytes and twice * ENTRIES <= geometry.hidden_size:
+        rows[ArrayVariant.TABLE] = twice
+    while (twice := 2 * rows[ArrayVariant.TREE]) <= beat_bytes // 2:
+        rows[ArrayVariant.TREE] = twice
+    best: tuple[float, dict[str, Any]] = -1.0, given
+    for variant in (ArrayVariant.TABLE, ArrayVariant.TREE):
+        if best[0] < _ATTAINMENT:
+            fixed = {"variant": variant.value, "row_lanes": rows[variant]} | given
+            best  = max(best, _with_lanes(part, fixed, source), key=lambda found: found[0])
+    return configs.model_config(geometry, configs.DEFAULT, **best[1])
+
+
+def _with_lanes(geometry: Geometry, fixed: dict[str, Any], source: Any) -> tuple[float, dict[str, Any]]:
+    """Attainment of the layers, and the machine with the lanes that it is worth."""
+    from terngen.host import configs
+    from terngen.host.errors import ConfigError
+
+    best: tuple[float, dict[str, Any]] = 0.0, fixed
+    lanes = fixed.get("lanes", 1)
+    while best[0] < _ATTAINMENT:
+        values = {**fixed, "lanes": lanes}
         try:
-            machine = configs.model_config(part, configs.DEFAULT, **{**fixed, "lanes": lanes})
+            machine = configs.model_config(geometry, configs.DEFAULT, **values)
         except ConfigError:
-            break
-        taken = step_of(part, machine, source, head=False)
-        better = taken.beats / float(taken.cycles * source.rate)
-        if found is not None and better < 1.005 * found[0]:
-            break
-        found = better, lanes
-        if "lanes" in given:
-            break
+            return best
+        taken  = step_of(geometry, machine, source, head=False)
+        share  = taken.beats / float(taken.cycles * source.rate)
+        if share < 1.005 * best[0]:
+            return best
+        best = share, values
+        if "lanes" in fixed:
+            return best
         lanes *= 2
-    if found is not None:
-        fixed["lanes"] = found[1]
-    return configs.model_config(geometry, configs.DEFAULT, **fixed)
+    return best
