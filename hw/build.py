@@ -34,7 +34,6 @@ from terngen.hw.link.endpoint import Endpoint
 from terngen.hw.tape.loader import Loader
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.top import Machine
-from terngen.hw.units.activations import Activations
 from terngen.hw.units.add import Add
 from terngen.hw.units.array import ternary_array
 from terngen.hw.units.convert import FromInt, ToInt8
@@ -136,7 +135,6 @@ COMPONENTS: dict[str, Callable[[Config], Any]] = {
     "recurrence":  Recurrence,
     "sampler":     Sampler,
     "array":       ternary_array,
-    "activations": Activations,
     "sums":        Sums,
     "matvec":      MatVec,
     "vector":      Vector,

@@ -17,7 +17,7 @@ from terngen.hw.stream import delay
 from terngen.hw.units.activations import READ_LATENCY, Activations
 from terngen.hw.units.partials import ArraySignature, sum_width
 
-__all__ = ["TableArray"]
+__all__ = ["ENTRIES", "ENTRY_BITS", "SHARE", "TableArray"]
 
 #: Entries of a table, with those that no octet selects.
 ENTRIES = 256
