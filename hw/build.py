@@ -36,7 +36,7 @@ from terngen.hw.tape.reader import TapeReader
 from terngen.hw.top import Machine
 from terngen.hw.units.activations import Activations
 from terngen.hw.units.add import Add
-from terngen.hw.units.array import TernaryArray
+from terngen.hw.units.array import ternary_array
 from terngen.hw.units.convert import FromInt, ToInt8
 from terngen.hw.units.matvec import Command, MatVec
 from terngen.hw.units.multiply import Multiply
@@ -135,7 +135,7 @@ COMPONENTS: dict[str, Callable[[Config], Any]] = {
     "square-sum":  lambda config: SquareSum(fmt=config.path, lanes=config.lanes, slots=config.slots),
     "recurrence":  Recurrence,
     "sampler":     Sampler,
-    "array":       TernaryArray,
+    "array":       ternary_array,
     "activations": Activations,
     "sums":        Sums,
     "matvec":      MatVec,

@@ -2,13 +2,14 @@
 
 Five activations have 243 signed sums. They stand in a block RAM in the order of a reflected ternary
 Gray walk, whose step number is the octet on the tape (:attr:`TritCode.GRAY`). So a weight octet needs
-no decoder, and a table is filled by a counter and one adder: each entry differs from the one before by
+no decoder, and a table is filled by a counter, a program and one adder: each entry differs from the one before by
 one activation. T-MAC (arXiv 2407.00088) does the same with binary planes on a CPU.
 """
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import C, Cat, Module, Signal, signed
 from amaranth.hdl import Value
 from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.config import Config
@@ -16,42 +17,181 @@ from terngen.hw.contract.trits import GRAY_FIRST, TRITS_PER_BYTE, TritCode, trit
 from terngen.hw.stream import delay
 from terngen.hw.units.activations import READ_LATENCY, Activations
 from terngen.hw.units.partials import ArraySignature, sum_width
+from terngen.hw.vendor.adder import add_subtract
 
-__all__ = ["TableArray"]
+__all__ = ["TableArray", "Tables"]
 
 #: Entries of a table, with those that no octet selects.
 ENTRIES = 256
 #: Bits of a sum of five activations.
 ENTRY_BITS = sum_width(TRITS_PER_BYTE)
+#: What an entry is more than its sum, so that it is never negative: sums need no sign then, and a carry is
+#: their highest bit.
+BIAS = 1 << ENTRY_BITS - 1
 #: Slots whose entries share a word: a block RAM of 512 words has 36 bits.
 SHARE = 36 // ENTRY_BITS
-#: Cycles from the number of a step of the walk to its operation.
+#: Cycles from the number of a step of the walk to what the program says.
 ROM_LATENCY = 2
-#: Cycles from the number of a step of the walk to the entry that it gives.
-FILL_LATENCY = ROM_LATENCY + READ_LATENCY + 1
+#: Cycles from the place of a code to the entry that it gives.
+FILL_LATENCY = READ_LATENCY + 1
 
 
 class _Step(data.Struct):
-    """What a builder does in one step of the walk."""
+    """What happens ``ROM_LATENCY`` after a step of the walk. All fields but the first two have their effect one
+    cycle later."""
 
-    digit: 3        # the activation of the five
-    minus: 1        # subtract it
-    clear: 1        # start anew from zero
+    minus: 1            # subtract the activation
+    clear: 1            # start anew from zero
+    move:  signed(4)    # from this digit to the next one
+    end:   1            # with the next step the next tables take their turn
+    full:  1            # with the next step all tables are full
 
 
-def _walk() -> list[dict[str, int]]:
-    """Operation of each step. What a builder has ``FILL_LATENCY`` later belongs to that address."""
-    steps = [{"digit": 0, "minus": 0, "clear": 1}] * ENTRIES
-    first = GRAY_FIRST - FILL_LATENCY
-    for digit in range(TRITS_PER_BYTE):
-        steps[first - TRITS_PER_BYTE + 1 + digit] = {"digit": digit, "minus": 1, "clear": 0}
-    assert first >= TRITS_PER_BYTE                      # a step to clear goes before them
+def _program() -> list[dict[str, int]]:
+    """The steps of a walk, and then those of the last walk of a block: afterwards the next block follows."""
+    operations = {}                                     # entry: digit, minus
+    for digit in range(TRITS_PER_BYTE):                 # to the first entry
+        operations[GRAY_FIRST - TRITS_PER_BYTE + 1 + digit] = digit, 1
     trits = trit_table(TritCode.GRAY).astype(int)
     for entry in range(GRAY_FIRST + 1, ENTRIES):
         change = trits[entry] - trits[entry - 1]
         digit, = change.nonzero()[0].tolist()
-        steps[entry - FILL_LATENCY] = {"digit": digit, "minus": int(change[digit] < 0), "clear": 0}
-    return steps
+        operations[entry] = digit, int(change[digit] < 0)
+
+    program = []
+    for last in range(2):
+        steps = [{"minus": 0, "clear": 0, "move": 0, "end": 0, "full": 0} for _ in range(ENTRIES)]
+        place = 0
+        for entry in range(ENTRIES):
+            digit, minus = operations.get(entry, (0, 0))
+            steps[entry - ROM_LATENCY - 1] |= {"minus": minus, "clear": int(entry not in operations)}
+            if entry in operations:
+                steps[entry - ROM_LATENCY - FILL_LATENCY - 1]["move"] = digit - place
+                place = digit
+        steps[ENTRIES - ROM_LATENCY - FILL_LATENCY - 1]["move"] = TRITS_PER_BYTE * last - place
+        steps[ENTRIES - ROM_LATENCY - 1] |= {"end": 1, "full": last}
+        program += steps
+    return program
+
+
+class Tables(wiring.Component):
+    """Tables of the sums of codes, their filling, and the adders behind them: :class:`TableArray` without its codes.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    ready : ``In(1)``
+        There are codes. Stays so until `take` and `rewind`.
+    address : ``Out(range(...))``
+        Place of the codes that are needed, divided by their number.
+    codes : ``In(signed(8)).array(slots, table_builders)``
+        They, ``READ_LATENCY`` cycles later.
+    loaded, take, rewind, beat, partials
+        As in :class:`~terngen.hw.units.partials.ArraySignature`, from the other side.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        ports = ArraySignature(config).flip().members
+        places = TRITS_PER_BYTE * config.blocks(config.wide) * config.lane_bytes // config.table_builders
+        super().__init__({
+            "ready":   In(1),
+            "address": Out(range(places)),
+            "codes":   In(signed(8)).array(config.slots, config.table_builders),
+            **{name: ports[name].flip() for name in ("loaded", "take", "rewind", "beat", "partials")},
+        })
+
+    def elaborate(self, platform):
+        m      = Module()
+        config = self._config
+        read   = Signal()                               # the bank of the current block
+        fill   = Signal(init=1)                         # the bank of the next one
+        with m.If(self.take):
+            m.d.sync += [read.eq(fill), fill.eq(read)]
+        address, turns, builders = self._builders(m, platform)
+
+        rows = [[] for _ in range(config.slots)]        # the entries of each row
+        for row in range(config.row_lanes):
+            entries = []                                # of each octet, for all slots
+            for place in range(config.lane_bytes):
+                octet  = self.beat.word_select(row * config.lane_bytes + place, 8)
+                turn, builder = divmod(place, config.table_builders)
+                values = []
+                for first in range(0, config.slots, SHARE):
+                    sums  = [entry[builder] for entry in builders[first:first + SHARE]]
+                    # The bank that is filled is not the one that is read.
+                    table = memory.Memory(shape=ENTRY_BITS * len(sums), depth=2 * ENTRIES, init=[],
+                                          attrs={"no_rw_check": 1})
+                    m.submodules[f"table_{row}_{place}_{first}"] = table
+                    write_port, read_port = table.write_port(), table.read_port()
+                    m.d.comb += [
+                        # What is written while nothing is filled has the address of no octet.
+                        write_port.addr.eq(Cat(address, fill)),
+                        write_port.data.eq(Cat(sums)),
+                        write_port.en.eq(turns[turn]),
+                        read_port.addr.eq(Cat(octet, read)),
+                    ]
+                    # A block RAM is slow to answer: its word meets a register before it goes anywhere.
+                    word    = delay(m, read_port.data, name=f"word_{row}_{place}_{first}")
+                    values += [word.word_select(index, ENTRY_BITS) for index in range(len(sums))]
+                entries.append(values)
+            for slot, values in enumerate(zip(*entries)):
+                rows[slot].append(list(values))
+
+        sums = _sums(m, [row for slot in rows for row in slot])
+        for index, value in enumerate(sums):
+            slot, row = divmod(index, config.row_lanes)
+            # The bias of all of them is half of what the bits can say.
+            m.d.comb += self.partials[slot][row].eq(Cat(value[:-1], ~value[-1]).as_signed())
+        return m
+
+    def _builders(self, m: Module, platform) -> tuple[Value, Value, list[list[Signal]]]:
+        """The filling: an address in every table, which tables take their turn, and for each slot the
+        entries that belong there."""
+        config = self._config
+        turns  = config.lane_bytes // config.table_builders
+
+        # A walk for each of the turns. After the last one it waits for the block to be taken.
+        walk = Signal(range(ENTRIES))
+        turn = Signal(turns, init=1)                    # one-hot
+        with m.If(self.ready & (~self.loaded | self.take)):
+            m.d.sync += walk.eq(walk + 1)
+
+        # What happens depends on the step alone.
+        m.submodules.program = program = memory.Memory(shape=_Step, depth=2 * ENTRIES, init=_program())
+        program_port = program.read_port()
+        m.d.comb += program_port.addr.eq(Cat(walk, turn[-1]))
+        step = data.View(_Step, delay(m, program_port.data.as_value(), ROM_LATENCY - 1, name="step"))
+
+        # The codes of a digit stand side by side, those of the digits one after the other.
+        digit = Signal(range(TRITS_PER_BYTE * config.blocks(config.wide)))
+        side  = Signal(range(turns))
+        m.d.sync += digit.eq(digit + step.move)
+        with m.If(step.end):
+            m.d.sync += [turn.eq(turn.rotate_left(1)), side.eq(side + 1)]
+        with m.If(step.full):
+            m.d.sync += self.loaded.eq(1)
+        with m.If(self.take):
+            m.d.sync += self.loaded.eq(0)
+        with m.If(self.take & self.rewind):
+            m.d.sync += digit.eq(0)
+        m.d.comb += self.address.eq(Cat(side, digit))
+
+        builders = []
+        for slot, codes in enumerate(self.codes):
+            entries = []
+            for place, code in enumerate(codes):
+                entry = Signal(ENTRY_BITS, name=f"entry_{slot}_{place}", reset_less=True)
+                m.d.sync += entry.eq(add_subtract(m, platform, entry, code, step.minus, name=f"build_{slot}_{place}"))
+                with m.If(step.clear):
+                    m.d.sync += entry.eq(BIAS)
+                entries.append(entry)
+            builders.append(entries)
+        return walk, turn, builders
 
 
 class TableArray(wiring.Component):
@@ -65,8 +205,8 @@ class TableArray(wiring.Component):
 
         fill -> Activations -> builder (+-) -> tables of the next block
                     ^             ^
-             digit  |             | minus      tables of the block
-        count -> walk ------------'                   |
+              digit |             | minus      tables of the block
+           walk -> program -------'                   |
                                      beat -> address -' -> register + | + ... -> partials
 
     Tables are in two banks. While the array works on a block the other bank is filled for the next
@@ -99,100 +239,41 @@ class TableArray(wiring.Component):
     def elaborate(self, platform):
         m      = Module()
         config = self._config
-        use    = Signal()                               # the bank of the current block
-        m.d.sync += use.eq(use ^ self.take)
-        address, turn, builders = self._builders(m)
-
-        for row in range(config.row_lanes):
-            entries = []                                # of each octet, for all slots
-            for place in range(config.lane_bytes):
-                octet  = self.beat.word_select(row * config.lane_bytes + place, 8)
-                chosen = turn == place // config.table_builders
-                values = []
-                for first in range(0, config.slots, SHARE):
-                    sums  = [builder[place % config.table_builders] for builder in builders[first:first + SHARE]]
-                    # The bank that is filled is not the one that is read.
-                    table = memory.Memory(shape=ENTRY_BITS * len(sums), depth=2 * ENTRIES, init=[],
-                                          attrs={"no_rw_check": 1})
-                    m.submodules[f"table_{row}_{place}_{first}"] = table
-                    write_port, read_port = table.write_port(), table.read_port()
-                    m.d.comb += [
-                        # What is written while nothing is filled has the address of no octet.
-                        write_port.addr.eq(Cat(address, ~use)),
-                        write_port.data.eq(Cat(sums)),
-                        write_port.en.eq(chosen),
-                        read_port.addr.eq(Cat(octet, use)),
-                    ]
-                    # A block RAM is slow to answer: its word meets a register before it goes anywhere.
-                    word    = delay(m, read_port.data, name=f"word_{row}_{place}_{first}")
-                    values += [word.word_select(index, ENTRY_BITS).as_signed() for index in range(len(sums))]
-                entries.append(values)
-            for slot, values in enumerate(zip(*entries)):
-                m.d.comb += self.partials[slot][row].eq(_sum(m, list(values), f"sum_{slot}_{row}"))
-        return m
-
-    def _builders(self, m: Module) -> tuple[Value, Value, list[list[Signal]]]:
-        """The filling: an address in every table, which tables take their turn, and for each slot the
-        entries that belong there."""
-        config = self._config
-        count  = config.table_builders
-        turns  = config.lane_bytes // count
-        m.submodules.activations = activations = Activations(config, width=count)
+        m.submodules.activations = activations = Activations(config, width=config.table_builders)
+        m.submodules.tables      = tables      = Tables(config)
         wiring.connect(m, wiring.flipped(self.fill), activations.fill)
-
-        walk  = Signal(range(ENTRIES * turns))
-        done  = Signal()
-        going = Signal()
-        step  = walk[:ceil_log2(ENTRIES)]
-        turn  = walk[ceil_log2(ENTRIES):]
         m.d.comb += [
-            going.eq(~done & activations.ready),
+            tables.ready.eq(activations.ready),
+            activations.address.eq(tables.address),
             activations.pop.eq(self.take & self.rewind & self.pop),
             self.tags.eq(activations.tags),
+            self.loaded.eq(tables.loaded),
+            tables.take.eq(self.take),
+            tables.rewind.eq(self.rewind),
+            tables.beat.eq(self.beat),
         ]
-        # The last entry is written in the last step, and read two cycles after a block was taken.
-        with m.If(going):
-            m.d.sync += walk.eq(walk + 1)
-            with m.If(walk == ENTRIES * turns - 2):
-                m.d.sync += self.loaded.eq(1)
-            with m.If(walk == ENTRIES * turns - 1):
-                m.d.sync += done.eq(1)
-        with m.If(self.take):
-            m.d.sync += [self.loaded.eq(0), done.eq(0)]
-
-        # Operations depend on the step alone.
-        m.submodules.steps = steps = memory.Memory(shape=_Step, depth=ENTRIES, init=_walk())
-        steps_port = steps.read_port()
-        m.d.comb += steps_port.addr.eq(step)
-        operation = data.View(_Step, delay(m, steps_port.data.as_value(), ROM_LATENCY - 1, name="operation"))
-
-        # The codes of a digit stand side by side, those of the digits one after the other.
-        digits = Signal(range(TRITS_PER_BYTE * config.blocks(config.wide)))     # before the block
-        with m.If(self.take):
-            m.d.sync += digits.eq(Mux(self.rewind, 0, digits + TRITS_PER_BYTE))
-        m.d.comb += activations.address.eq(Cat(turn, (digits + operation.digit)[:len(digits)]))
-
-        minus = delay(m, operation.minus, READ_LATENCY, name="minus")
-        clear = delay(m, operation.clear, READ_LATENCY, name="clear")
-        builders = []
-        for slot, codes in enumerate(activations.codes):
-            entries = []
-            for place, code in enumerate(codes):
-                entry = Signal(signed(ENTRY_BITS), name=f"entry_{slot}_{place}", reset_less=True)
-                with m.If(clear):
-                    m.d.sync += entry.eq(0)
-                with m.Else():
-                    m.d.sync += entry.eq(Mux(minus, entry - code, entry + code))
-                entries.append(entry)
-            builders.append(entries)
-        return step, turn, builders
+        for slot in range(config.slots):
+            m.d.comb += [code.eq(read) for code, read in zip(tables.codes[slot], activations.codes[slot])]
+            m.d.comb += [self.partials[slot][row].eq(tables.partials[slot][row]) for row in range(config.row_lanes)]
+        return m
 
 
-def _sum(m: Module, terms: list[Value], name: str) -> Value:
-    """The sum of a power of two of terms, after a cycle for each level of adders."""
+def _sums(m: Module, rows: list[list[Value]]) -> list[Value]:
+    """The sum of each row, a power of two of terms that are not negative, after a cycle for each level of adders."""
     level = 0
-    while len(terms) > 1:
-        terms = [delay(m, left + right, name=f"{name}_{level}_{place}")
-                 for place, (left, right) in enumerate(zip(terms[::2], terms[1::2]))]
+    while len(rows[0]) > 1:
+        pairs  = [pair for row in rows for pair in zip(row[::2], row[1::2])]
+        width  = len(pairs[0][0]) + 1
+        # A carry cell has two bits. So where sums have an odd number of bits, two of them share an adder: the
+        # carry of the first is its highest bit and goes no further.
+        share  = 2 if width % 2 else 1
+        sums   = []
+        for place in range(0, len(pairs), share):
+            left, right = ([Cat(operand, C(0, 1)) for operand in operands]
+                           for operands in zip(*pairs[place:place + share]))
+            both  = delay(m, (Cat(left) + Cat(right))[:width * len(left)], name=f"sum_{level}_{place}")
+            sums += [both.word_select(index, width) for index in range(len(left))]
+        count = len(rows[0]) // 2
+        rows  = [sums[place:place + count] for place in range(0, len(sums), count)]
         level += 1
-    return terms[0]
+    return [row[0] for row in rows]
