@@ -35,6 +35,7 @@ from terngen.hw.tape.loader import Loader
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.top import Machine
 from terngen.hw.units.activations import Activations
+from terngen.hw.units.accumulator import Accumulator
 from terngen.hw.units.add import Add
 from terngen.hw.units.array import ternary_array
 from terngen.hw.units.convert import FromInt, ToInt8
@@ -48,6 +49,7 @@ from terngen.hw.units.sigmoid import Sigmoid
 from terngen.hw.units.site import SiteMultiply
 from terngen.hw.units.squaresum import SquareSum
 from terngen.hw.units.sums import Sums
+from terngen.hw.units.table import Tables
 from terngen.hw.units.vector import Vector, command_layout
 
 __all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "Datapath", "Timing", "ToolMissing", "place", "synthesise",
@@ -66,6 +68,17 @@ TARGETS = {
     "xc7":  "synth_xilinx -top top -family xc7 -flatten -noiopad -noclkbuf",
     "xcup": "synth_xilinx -top top -family xcup -flatten -noiopad -noclkbuf",
 }
+
+#: Families of the targets, as platforms name them.
+FAMILIES = {"ecp5": "ecp5", "xc7": "series7", "xcup": "ultrascaleplus"}
+
+
+class _Target:
+    """Stands for a platform, so that components choose the vendor's cells."""
+
+    def __init__(self, target: str) -> None:
+        self.family = FAMILIES[target]
+
 
 class Datapath(wiring.Component):
     """What computes: the array and the vector unit, joined as in the machine.
@@ -121,6 +134,50 @@ class Datapath(wiring.Component):
         return m
 
 
+class TableCore(wiring.Component):
+    """What a table array costs all in: tables and their filling, the adders behind them, and the accumulator.
+
+    Without the queue of codes, whose memory the filling reads, without the queue of sums, and without the counters
+    of rows and blocks.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    ready, address, codes, loaded, take, rewind, beat
+        As in :class:`~terngen.hw.units.table.Tables`.
+    valid, group, first, written, sums_group, sums
+        As in :class:`~terngen.hw.units.accumulator.Accumulator`.
+    """
+
+    def __init__(self, config: Config):
+        self._tables = Tables(config)
+        self._accumulator = Accumulator(config)
+        super().__init__({name: member for part in (self._tables, self._accumulator)
+                          for name, member in part.signature.members.items() if name != "partials"})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.tables      = tables      = self._tables
+        m.submodules.accumulator = accumulator = self._accumulator
+        for part in (tables, accumulator):
+            for path, member, value in part.signature.flatten(part):
+                if path[0] != "partials":
+                    outside = self
+                    for name in path:
+                        outside = outside[name] if isinstance(name, int) else getattr(outside, name)
+                    if member.flow is In:
+                        m.d.comb += Value.cast(value).eq(Value.cast(outside))
+                    else:
+                        m.d.comb += Value.cast(outside).eq(Value.cast(value))
+        for sources, targets in zip(tables.partials, accumulator.partials):
+            m.d.comb += [target.eq(source) for source, target in zip(sources, targets)]
+        return m
+
+
 #: What can be measured, made for a machine.
 COMPONENTS: dict[str, Callable[[Config], Any]] = {
     "add":         lambda config: Add(fmt=config.path),
@@ -136,6 +193,7 @@ COMPONENTS: dict[str, Callable[[Config], Any]] = {
     "recurrence":  Recurrence,
     "sampler":     Sampler,
     "array":       ternary_array,
+    "table-core":  TableCore,
     "activations": Activations,
     "sums":        Sums,
     "matvec":      MatVec,
@@ -234,7 +292,7 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
     ToolMissing
         If there is no Yosys, or it fails.
     """
-    text = rtlil.convert(component, "top", ports=_ports(component), emit_src=False)
+    text = rtlil.convert(component, "top", ports=_ports(component), platform=_Target(target), emit_src=False)
     return Area(**_cached(cache, ["area", text, target, str(dsp), *_versions(_YOSYS)],
                           lambda: dataclasses.asdict(_area(_netlist(text, target, dsp), target))))
 
@@ -263,7 +321,8 @@ def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed:
     ToolMissing
         If there is no Yosys or no nextpnr, or one fails.
     """
-    text   = rtlil.convert(_Harness(component), "top", ports=_Harness.ports(component), emit_src=False)
+    text   = rtlil.convert(_Harness(component), "top", ports=_Harness.ports(component), platform=_Target("ecp5"),
+                           emit_src=False)
     result = _cached(cache, ["place", text, str(dsp), str(trim), str(seed), *_versions(_YOSYS), *_versions(_NEXTPNR)],
                      lambda: _place(_netlist(text, "ecp5", dsp), trim, seed))
     return Timing(result["mhz"], [tuple(step) for step in result["path"]], Area(**result["area"]))

@@ -96,7 +96,7 @@ class Tables(wiring.Component):
 
     def __init__(self, config: Config):
         self._config = config
-        ports = ArraySignature(config).flip().members
+        ports = ArraySignature(config).members
         places = TRITS_PER_BYTE * config.blocks(config.wide) * config.lane_bytes // config.table_builders
         super().__init__({
             "ready":   In(1),
