@@ -500,7 +500,7 @@ def _area(netlist: dict[str, Any], target: str) -> Area:
 
 
 #: LUTs of a Xilinx cell that is made of them.
-_XILINX_LUTS = {"INV": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8,
+_XILINX_LUTS = {"INV": 1, "LUT6_2": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8,
                 "RAM32X1S": 1, "RAM64X1S": 1, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM256X1S": 4,
                 **{f"LUT{inputs}": 1 for inputs in range(1, 7)}}
 
@@ -517,6 +517,8 @@ def _xilinx_luts(top: dict[str, Any], cells: collections.Counter[str]) -> int:
         users.update(inputs)
         if re.fullmatch(r"LUT\d|INV", cell["type"]):
             drivers[cell["connections"]["O"][0]] = frozenset(bit for bit in inputs if isinstance(bit, int))
+        elif cell["type"] == "LUT6_2":
+            drivers[cell["connections"]["O6"][0]] = frozenset(bit for bit in inputs if isinstance(bit, int))
     for port in top["ports"].values():
         users.update(port["bits"])
     for cell in top["cells"].values():

@@ -1,8 +1,8 @@
 """Ternary array of tables: an octet of five trits is the address of its sum.
 
 Five activations have 243 signed sums. They stand in a block RAM in the order of a reflected ternary
-Gray walk, whose step number is the octet on the tape (:attr:`TritCode.GRAY`). So a weight octet needs
-no decoder, and a table is filled by a counter, a program and one adder: each entry differs from the one before by
+Gray walk, whose step is the octet on the tape (:attr:`TritCode.GRAY`). So a weight octet needs
+no decoder, and a table is filled by a shift register, a program and one adder: each entry differs from the one before by
 one activation. T-MAC (arXiv 2407.00088) does the same with binary planes on a CPU.
 """
 
@@ -13,11 +13,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.config import Config
-from terngen.hw.contract.trits import GRAY_FIRST, TRITS_PER_BYTE, TritCode, trit_table
+from terngen.hw.contract.trits import GRAY_FIRST, GRAY_STEPS, GRAY_TAPS, TRITS_PER_BYTE, TritCode, trit_table
 from terngen.hw.stream import delay
 from terngen.hw.units.activations import READ_LATENCY, Activations
 from terngen.hw.units.partials import ArraySignature, sum_width
-from terngen.hw.vendor.adder import add_subtract
+from terngen.hw.vendor.adder import add, add_subtract, add_three, has_three
 
 __all__ = ["TableArray", "Tables"]
 
@@ -30,7 +30,7 @@ ENTRY_BITS = sum_width(TRITS_PER_BYTE)
 BIAS = 1 << ENTRY_BITS - 1
 #: Slots whose entries share a word: a block RAM of 512 words has 36 bits.
 SHARE = 36 // ENTRY_BITS
-#: Cycles from the number of a step of the walk to what the program says.
+#: Cycles from a step of the walk to what the program says.
 ROM_LATENCY = 2
 #: Cycles from the place of a code to the entry that it gives.
 FILL_LATENCY = READ_LATENCY + 1
@@ -49,27 +49,28 @@ class _Step(data.Struct):
 
 def _program() -> list[dict[str, int]]:
     """The steps of a walk, and then those of the last walk of a block: afterwards the next block follows."""
-    operations = {}                                     # entry: digit, minus
+    operations = {}                                     # number of a step: digit, minus
     for digit in range(TRITS_PER_BYTE):                 # to the first entry
         operations[GRAY_FIRST - TRITS_PER_BYTE + 1 + digit] = digit, 1
-    trits = trit_table(TritCode.GRAY).astype(int)
-    for entry in range(GRAY_FIRST + 1, ENTRIES):
-        change = trits[entry] - trits[entry - 1]
+    trits = trit_table(TritCode.GRAY)[list(GRAY_STEPS)].astype(int)
+    count = len(GRAY_STEPS)
+    for number in range(GRAY_FIRST + 1, count):
+        change = trits[number] - trits[number - 1]
         digit, = change.nonzero()[0].tolist()
-        operations[entry] = digit, int(change[digit] < 0)
+        operations[number] = digit, int(change[digit] < 0)
 
-    program = []
+    program = []                                        # by the octets of steps
     for last in range(2):
         steps = [{"minus": 0, "clear": 0, "move": 0, "end": 0, "full": 0} for _ in range(ENTRIES)]
         place = 0
-        for entry in range(ENTRIES):
-            digit, minus = operations.get(entry, (0, 0))
-            steps[entry - ROM_LATENCY - 1] |= {"minus": minus, "clear": int(entry not in operations)}
-            if entry in operations:
-                steps[entry - ROM_LATENCY - FILL_LATENCY - 1]["move"] = digit - place
+        for number in range(count):
+            digit, minus = operations.get(number, (0, 0))
+            steps[GRAY_STEPS[number - ROM_LATENCY - 1]] |= {"minus": minus, "clear": int(number not in operations)}
+            if number in operations:
+                steps[GRAY_STEPS[number - ROM_LATENCY - FILL_LATENCY - 1]]["move"] = digit - place
                 place = digit
-        steps[ENTRIES - ROM_LATENCY - FILL_LATENCY - 1]["move"] = TRITS_PER_BYTE * last - place
-        steps[ENTRIES - ROM_LATENCY - 1] |= {"end": 1, "full": last}
+        steps[GRAY_STEPS[count - ROM_LATENCY - FILL_LATENCY - 1]]["move"] = TRITS_PER_BYTE * last - place
+        steps[GRAY_STEPS[count - ROM_LATENCY - 1]] |= {"end": 1, "full": last}
         program += steps
     return program
 
@@ -142,11 +143,10 @@ class Tables(wiring.Component):
             for slot, values in enumerate(zip(*entries)):
                 rows[slot].append(list(values))
 
-        sums = _sums(m, [row for slot in rows for row in slot])
+        sums = _sums(m, platform, [row for slot in rows for row in slot])
         for index, value in enumerate(sums):
             slot, row = divmod(index, config.row_lanes)
-            # The bias of all of them is half of what the bits can say.
-            m.d.comb += self.partials[slot][row].eq(Cat(value[:-1], ~value[-1]).as_signed())
+            m.d.comb += self.partials[slot][row].eq(value.as_signed())
         return m
 
     def _builders(self, m: Module, platform) -> tuple[Value, Value, list[list[Signal]]]:
@@ -156,13 +156,14 @@ class Tables(wiring.Component):
         turns  = config.lane_bytes // config.table_builders
 
         # A walk for each of the turns. After the last one it waits for the block to be taken.
-        walk = Signal(range(ENTRIES))
+        walk = Signal(range(ENTRIES), init=GRAY_STEPS[0])
         turn = Signal(turns, init=1)                    # one-hot
         with m.If(self.ready & (~self.loaded | self.take)):
-            m.d.sync += walk.eq(walk + 1)
+            m.d.sync += walk.eq(Cat((walk & GRAY_TAPS).xor(), walk))
 
         # What happens depends on the step alone.
-        m.submodules.program = program = memory.Memory(shape=_Step, depth=2 * ENTRIES, init=_program())
+        m.submodules.program = program = memory.Memory(shape=_Step, depth=2 * ENTRIES, init=_program(),
+                                                        attrs={"rom_style": "block"})
         program_port = program.read_port()
         m.d.comb += program_port.addr.eq(Cat(walk, turn[-1]))
         step = data.View(_Step, delay(m, program_port.data.as_value(), ROM_LATENCY - 1, name="step"))
@@ -185,7 +186,7 @@ class Tables(wiring.Component):
         for slot, codes in enumerate(self.codes):
             entries = []
             for place, code in enumerate(codes):
-                entry = Signal(ENTRY_BITS, name=f"entry_{slot}_{place}", reset_less=True)
+                entry = Signal(ENTRY_BITS, name=f"entry_{slot}_{place}", init=BIAS, reset_less=True)
                 m.d.sync += entry.eq(add_subtract(m, platform, entry, code, step.minus, name=f"build_{slot}_{place}"))
                 with m.If(step.clear):
                     m.d.sync += entry.eq(BIAS)
@@ -234,7 +235,7 @@ class TableArray(wiring.Component):
     @staticmethod
     def load_cycles(config: Config) -> int:
         """Cycles from one ``take`` to the next, at least: the filling of all tables."""
-        return ENTRIES * config.lane_bytes // config.table_builders
+        return len(GRAY_STEPS) * config.lane_bytes // config.table_builders
 
     def elaborate(self, platform):
         m      = Module()
@@ -258,22 +259,48 @@ class TableArray(wiring.Component):
         return m
 
 
-def _sums(m: Module, rows: list[list[Value]]) -> list[Value]:
-    """The sum of each row, a power of two of terms that are not negative, after a cycle for each level of adders."""
-    level = 0
-    while len(rows[0]) > 1:
-        pairs  = [pair for row in rows for pair in zip(row[::2], row[1::2])]
-        width  = len(pairs[0][0]) + 1
-        # A carry cell has two bits. So where sums have an odd number of bits, two of them share an adder: the
-        # carry of the first is its highest bit and goes no further.
-        share  = 2 if width % 2 else 1
-        sums   = []
-        for place in range(0, len(pairs), share):
-            left, right = ([Cat(operand, C(0, 1)) for operand in operands]
-                           for operands in zip(*pairs[place:place + share]))
-            both  = delay(m, (Cat(left) + Cat(right))[:width * len(left)], name=f"sum_{level}_{place}")
-            sums += [both.word_select(index, width) for index in range(len(left))]
+def _sums(m: Module, platform, rows: list[list[Value]]) -> list[Value]:
+    """The sum of each row, a power of two of entries, after a cycle for each level of a binary tree of adders.
+
+    Without its bias, which is the highest bit of the sum.
+    """
+    levels = ceil_log2(len(rows[0]))
+    if not levels:
+        return [Cat(entry[:-1], ~entry[-1]) for entry, in rows]
+    if has_three(platform):
+        return [delay(m, sum_, name=f"sum_{index}") for index, sum_ in enumerate(_threes(m, rows))]
+    for level in range(levels):
+        pairs = [pair for row in rows for pair in zip(row[::2], row[1::2])]
+        sums  = [delay(m, sum_, name=f"sum_{level}_{place}") for place, sum_ in enumerate(
+                     add(m, platform, pairs, invert=level == levels - 1, name=f"add_{level}"))]
         count = len(rows[0]) // 2
         rows  = [sums[place:place + count] for place in range(0, len(sums), count)]
-        level += 1
     return [row[0] for row in rows]
+
+
+def _threes(m: Module, rows: list[list[Value]]) -> list[Value]:
+    """The same, a cycle earlier, by adders of three operands."""
+    levels = ceil_log2(len(rows[0]))
+    width  = ENTRY_BITS + levels
+    sums   = []
+    for index, row in enumerate(rows):
+        # Terms, and the greatest values that they can have.
+        terms  = [(entry, 2 * BIAS - 1) for entry in row]
+        cycles = 0
+        while len(terms) > 1:
+            cycles += 1
+            added  = []
+            for start in range(0, len(terms), 3):
+                values, limits = zip(*terms[start:start + 3])
+                bits = min(width, sum(limits).bit_length())
+                name = f"sum_{index}_{cycles}_{start}"
+                if len(values) == 3:
+                    value = add_three(m, values, bits, name=f"three_{name}")
+                else:
+                    value = sum(values[1:], values[0])[:bits]
+                # The last one gets its register with the inversion.
+                added.append((value if len(terms) <= 3 else delay(m, value, name=name), sum(limits)))
+            terms = added
+        value, _ = terms[0]
+        sums.append(delay(m, Cat(value[:-1], ~value[-1]), levels - cycles, name=f"sum_{index}"))
+    return sums
