@@ -156,7 +156,7 @@ class Tables(wiring.Component):
         turns  = config.lane_bytes // config.table_builders
 
         # A walk for each of the turns. After the last one it waits for the block to be taken.
-        walk = Signal(range(ENTRIES), init=GRAY_STEPS[0])
+        walk = Signal(range(ENTRIES), init=GRAY_STEPS[1])        # as after a block was taken
         turn = Signal(turns, init=1)                    # one-hot
         with m.If(self.ready & (~self.loaded | self.take)):
             m.d.sync += walk.eq(Cat((walk & GRAY_TAPS).xor(), walk))
@@ -166,7 +166,15 @@ class Tables(wiring.Component):
                                                         attrs={"rom_style": "block"})
         program_port = program.read_port()
         m.d.comb += program_port.addr.eq(Cat(walk, turn[-1]))
-        step = data.View(_Step, delay(m, program_port.data.as_value(), ROM_LATENCY - 1, name="step"))
+        # After a reset the memory shows the step of before, once.
+        assert ROM_LATENCY == 2
+        step    = Signal(_Step)
+        settled = Signal()
+        m.d.sync += settled.eq(1)
+        with m.If(settled):
+            m.d.sync += step.eq(program_port.data)
+        with m.Else():
+            m.d.sync += step.eq(C(0, _Step.as_shape().size))
 
         # The codes of a digit stand side by side, those of the digits one after the other.
         digit = Signal(range(TRITS_PER_BYTE * config.blocks(config.wide)))
