@@ -25,6 +25,7 @@ COMMANDS = {
     "demo":       "terngen.host.commands.demo:demo",
     "disasm":     "terngen.host.commands.disasm:disasm",
     "doctor":     "terngen.host.commands.doctor:doctor",
+    "estimate":   "terngen.host.commands.estimate:estimate",
     "generate":   "terngen.host.commands.generate:generate",
     "logits":     "terngen.host.commands.logits:logits",
     "normalise":  "terngen.host.commands.normalise:normalise",

@@ -13,10 +13,9 @@ which holds exactly, because the second norm divides the first one out, but for 
 
 import binascii
 import dataclasses
-import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,14 +26,13 @@ from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.convert.geometry import Geometry
 from terngen.host.errors import ConfigError
 from terngen.host.files import output_folder
+from terngen.host.layout import Item, Layout
 from terngen.hw.contract import formats, tape
 from terngen.hw.contract.config import PRESETS, Config
 from terngen.hw.contract.tape import Mark, Op, Section, Tape
 
 __all__ = ["Progress", "check_fit", "compile_tape", "default_config"]
 
-#: Epsilon of the norm inside every projection, whatever the configuration says.
-PROJECTION_EPS = 1e-6
 #: Values of the embedding that are converted at once: few enough for the cache.
 _CHUNK_VALUES = 1 << 18
 
@@ -106,37 +104,10 @@ class _Image:
         self._crc   = 0
         return mark
 
-    # Descriptors.
-
-    def vector(self, op: Op, length: int, *, weights: NDArray[np.float64] | None = None,
-               weight: float = 0.0, scale: float = 0.0, term: float | None = None,
-               **fields: int) -> None:
-        """An operation of the vector unit, with its parameters or its constant weight."""
-        config, fmt = self.config, self.config.path
-        octets = b""
-        if weights is not None:
-            octets = tape.pack_parameters(config, formats.from_float(fmt.parameter, weights))
-        if term is None:
-            constant = int(formats.from_float(fmt, scale))
-        else:
-            constant = int(formats.from_float(fmt.wide, term))
-        self.write(tape.pack_descriptor(
-            config, opcode=op, length=length, weighted=int(weights is not None),
-            beats=len(octets) // config.beat_bytes, scale=constant,
-            weight=int(formats.from_float(fmt, weight)), **fields) + octets)
-
-    def matrix(self, trits: NDArray[np.int8], *, release: bool) -> None:
-        """A row tile."""
-        rows, cols = trits.shape
-        octets = tape.pack_matrix(self.config, trits)
-        self.write(tape.pack_descriptor(
-            self.config, opcode=Op.MATVEC, length=rows, place=cols, release=int(release),
-            beats=len(octets) // self.config.beat_bytes))
-        self.write(octets)
-
 
 class _Compiler:
-    """Lays a model out; see :mod:`terngen.hw.contract.tape` for what the operations do."""
+    """Fills a layout with the numbers of a model; see :mod:`terngen.hw.contract.tape` for what the
+    operations do."""
 
     def __init__(self, checkpoint: Checkpoint, image: _Image, progress: Progress) -> None:
         self._checkpoint = checkpoint
@@ -144,6 +115,9 @@ class _Compiler:
         self._image      = image
         self._progress   = progress
         self._done       = 0
+        self._name       = ""           # the matrix that is in memory, and its scale
+        self._trits      = np.zeros((0, 0), np.int8)
+        self._scale      = 0.0
         self.tensors: dict[str, dict[str, Any]] = {}
 
     def _vector(self, name: str) -> NDArray[np.float64]:
@@ -151,24 +125,20 @@ class _Compiler:
         self.tensors[f"{name}.weight"] = {"shape": list(values.shape)}
         return values
 
-    def _matrix(self, name: str) -> tuple[NDArray[np.int8], float]:
-        """Trits of a projection, and its scale."""
+    def _matrix(self, name: str) -> None:
+        """Read the trits and the scale of a projection, unless they are there."""
+        if name == self._name:
+            return
         self._progress(name, self._done, self._geometry.ternary_weights)
-        trits, scale = self._checkpoint.ternary(f"{name}.weight")
-        self._done  += trits.size
+        self._trits, scale = self._checkpoint.ternary(f"{name}.weight")
+        self._name, self._scale = name, float(scale)
+        self._done += self._trits.size
         self.tensors[f"{name}.weight"] = {
-            "shape": list(trits.shape), "zero_fraction": float(np.mean(trits == 0)),
-            "scale": float(scale)}
-        return trits, float(scale)
+            "shape": list(self._trits.shape), "zero_fraction": float(np.mean(self._trits == 0)),
+            "scale": self._scale}
 
-    def _squares(self, norm: NDArray[np.float64]) -> None:
-        """The root of a block norm in front of a projection's norm."""
-        length = len(norm)
-        self._image.vector(Op.SQUARE, length, weights=np.sqrt(norm**2 + PROJECTION_EPS), first=1,
-                           last=1, term=length * self._geometry.rms_norm_eps * PROJECTION_EPS)
-
-    def embedding(self) -> int:
-        """All rows; returns the beats of one."""
+    def embedding(self) -> None:
+        """All rows."""
         config, geometry = self._image.config, self._geometry
         words = tape.embedding_words(config, geometry.hidden_size)
         step = max(1, _CHUNK_VALUES // geometry.hidden_size)
@@ -180,91 +150,37 @@ class _Compiler:
             self._image.write(padded.tobytes())
         self.tensors["model.embeddings.weight"] = {
             "shape": [geometry.vocab_size, geometry.hidden_size]}
-        return config.parameter_beats(geometry.hidden_size)
 
-    def entry(self, index: int) -> NDArray[np.float64]:
-        """Weights of the scan that must come before a layer, or before the head."""
-        if index == self._geometry.num_hidden_layers:
-            return self._vector("model.norm") * self._vector("lm_head.norm")
-        layer = f"model.layers.{index}"
-        return self._vector(f"{layer}.attn_norm") * self._vector(f"{layer}.attn.f_proj.norm")
-
-    def layer(self, index: int) -> None:
-        """One layer. Each matrix is preceded by what prepares the codes of the next one, so that
-        the array does not wait where the model does not force it to."""
-        image, geometry = self._image, self._geometry
-        layer  = f"model.layers.{index}"
-        hidden, state, inner = (geometry.hidden_size, geometry.state_size,
-                                geometry.intermediate_size)
-        root   = math.sqrt(hidden) / 127
-
-        # Token mixer.
-        norm = self._vector(f"{layer}.attn_norm")
-        if index == 0:
-            image.vector(Op.SCAN, hidden, weights=self.entry(0))
-        image.vector(Op.QUANTISE, hidden)
-        image.vector(Op.SCAN, hidden, weights=norm * self._vector(f"{layer}.attn.g_proj.norm"))
-        image.vector(Op.QUANTISE, hidden)
-        self._squares(norm)
-        trits, scale = self._matrix(f"{layer}.attn.f_proj")
-        image.matrix(trits, release=True)
-        image.vector(Op.SCAN, hidden, weights=norm * self._vector(f"{layer}.attn.i_proj.norm"))
-        image.vector(Op.QUANTISE, hidden)
-        bounds = self._checkpoint.lower_bounds()[index] if geometry.use_lower_bound else np.zeros(1)
-        if np.any(bounds):
-            image.vector(Op.GATE, state, scale=scale * root, weights=1 - bounds)
+    def write(self, item: Item) -> None:
+        """A descriptor and what belongs to it."""
+        config, fmt = self._image.config, self._image.config.path
+        if item.matrix:
+            self._matrix(item.matrix)
+        numbers = {}
+        octets  = b""
+        if item.op is Op.MATVEC:
+            octets = tape.pack_matrix(config, self._trits[item.row:item.row + item.length])
         else:
-            image.vector(Op.GATE, state, scale=scale * root, weight=1.0)
-        trits, scale = self._matrix(f"{layer}.attn.g_proj")
-        image.matrix(trits, release=True)
-        image.vector(Op.STORE, state, scale=scale * root, weight=math.sqrt(PROJECTION_EPS), first=1)
-        trits, scale = self._matrix(f"{layer}.attn.i_proj")
-        image.matrix(trits, release=True)
-        gate_norm = self._vector(f"{layer}.attn.g_norm")
-        image.vector(Op.MLGRU, state, scale=scale * root,
-                     place=index * image.config.groups(state),
-                     weights=gate_norm * self._vector(f"{layer}.attn.o_proj.norm"))
-        image.vector(Op.QUANTISE, state)
-        image.vector(Op.SQUARE, state, source=1, last=1, weights=gate_norm,
-                     term=state * geometry.rms_norm_eps * PROJECTION_EPS)
-        trits, scale = self._matrix(f"{layer}.attn.o_proj")
-        image.matrix(trits, release=True)
+            if item.weighted:
+                octets = tape.pack_parameters(config, formats.from_float(fmt.parameter, self._weights(item)))
+            numbers["weight"] = int(formats.from_float(fmt, item.weight))
+            if item.term is None:
+                numbers["scale"] = int(formats.from_float(fmt, self._scale * item.factor))
+            else:
+                numbers["scale"] = int(formats.from_float(fmt.wide, item.term))
+        assert len(octets) == item.beats * config.beat_bytes
+        self._image.write(tape.pack_descriptor(config, **item.fields, **numbers) + octets)
 
-        # Channel mixer.
-        norm = self._vector(f"{layer}.mlp_norm")
-        image.vector(Op.RESIDUAL, hidden, scale=scale * math.sqrt(state) / 127,
-                     weights=norm * self._vector(f"{layer}.mlp.gate_proj.norm"))
-        image.vector(Op.QUANTISE, hidden)
-        self._squares(norm)
-        trits, scale = self._matrix(f"{layer}.mlp.gate_proj")
-        image.matrix(trits[:inner], release=False)
-        image.vector(Op.SILU, inner, scale=scale * root)
-        image.matrix(trits[inner:], release=True)
-        image.vector(Op.GLU, inner, scale=scale * root,
-                     weights=self._vector(f"{layer}.mlp.down_proj.norm"))
-        image.vector(Op.QUANTISE, inner)
-        image.vector(Op.SQUARE, inner, source=1, first=1, last=1, weight=1.0,
-                     term=inner * PROJECTION_EPS)
-        trits, scale = self._matrix(f"{layer}.mlp.down_proj")
-        image.matrix(trits, release=True)
-        image.vector(Op.RESIDUAL, hidden, scale=scale * math.sqrt(inner) / 127,
-                     weights=self.entry(index + 1))
-
-    def head(self) -> Iterator[Mark]:
-        """The head, one row tile after the other; yields where each lies."""
-        image, geometry = self._image, self._geometry
-        hidden, start   = geometry.hidden_size, image.beats
-        image.vector(Op.QUANTISE, hidden)
-        self._squares(self._vector("model.norm"))
-        trits, scale = self._matrix("lm_head")
-        for first in range(0, geometry.vocab_size, image.config.rows):
-            tile = trits[first:first + image.config.rows]
-            image.matrix(tile, release=first + len(tile) == geometry.vocab_size)
-            image.vector(Op.LOGITS, len(tile), scale=scale * math.sqrt(hidden) / 127,
-                         first=int(first == 0))
-            yield Mark(start, image.beats - start)
-            start = image.beats
-        self._progress("lm_head", self._done, geometry.ternary_weights)
+    def _weights(self, item: Item) -> NDArray[np.float64]:
+        """What weighs the elements."""
+        if item.bounds is not None:
+            bounds: NDArray[np.float64] = self._checkpoint.lower_bounds()[item.bounds]
+            return 1 - bounds
+        first, *others = item.norms
+        weights = self._vector(first)
+        for name in others:
+            weights = weights * self._vector(name)
+        return np.sqrt(weights**2 + item.added) if item.added else weights
 
 
 def compile_tape(checkpoint: Checkpoint, config: Config, path: str | os.PathLike[str], *,
@@ -309,18 +225,18 @@ def compile_tape(checkpoint: Checkpoint, config: Config, path: str | os.PathLike
     with output_folder(path) as folder, open(folder / "image", "w+b") as beats:
         image    = _Image(config, beats)
         compiler = _Compiler(checkpoint, image, progress)
-        marks: dict[str, Mark] = {}
+        layout   = Layout(geometry, config)
 
-        row_beats = compiler.embedding()
+        compiler.embedding()
         embedding = image.end_section("embedding")
-        layers    = image.beats
-        for index in range(geometry.num_hidden_layers):
-            compiler.layer(index)
-            marks[f"layer.{index}"] = image.end_section(f"layer.{index}")
-        marks["layers"] = Mark(layers, image.beats - layers)
-        for index, tile in enumerate(compiler.head()):
-            marks[f"head.{index}"] = tile
-        marks["head"] = image.end_section("head")
+        for part, items in layout.items.items():
+            if part == "layers" or part.startswith("head."):    # what is written anyway
+                continue
+            for item in items:
+                compiler.write(item)
+            written = image.end_section(part)
+            assert written == layout.marks[part]
+        progress("lm_head", geometry.ternary_weights, geometry.ternary_weights)
 
         beats.flush()
         laid_out = Tape(
@@ -336,10 +252,10 @@ def compile_tape(checkpoint: Checkpoint, config: Config, path: str | os.PathLike
                 "eos_token_id":      geometry.eos_token_id,
                 "ternary_weights":   geometry.ternary_weights,
                 "embedding_start":   embedding.start,
-                "embedding_beats":   row_beats,
+                "embedding_beats":   layout.row_beats,
             },
             sections  = tuple(image.sections),
-            marks     = marks,
+            marks     = layout.marks,
             image     = np.memmap(beats.name, np.uint8, "r"),
             tokenizer = tokenizer)
         complete = folder / "tape"
@@ -350,7 +266,7 @@ def compile_tape(checkpoint: Checkpoint, config: Config, path: str | os.PathLike
             file.write(tokenizer)
         os.replace(complete, path)
 
-    played = (marks["layers"].count + marks["head"].count) * config.beat_bytes
+    played = (layout.marks["layers"].count + layout.marks["head"].count) * config.beat_bytes
     return {
         "tape_bytes":      image.beats * config.beat_bytes,
         "played_bytes":    played,

@@ -85,18 +85,21 @@ def machine_config(name: str | os.PathLike[str] = DEFAULT, *, slots: int | None 
     return from_values(values if slots is None else values | {"slots": slots})
 
 
-def model_config(geometry: Geometry, name: str | os.PathLike[str] = DEFAULT, *,
-                 slots: int | None = None) -> Config:
+def model_config(geometry: Geometry, name: str | os.PathLike[str] = DEFAULT,
+                 **changes: int | None) -> Config:
     """A machine for a model: buffers are as large as it needs where they are not given.
+
+    Parameters
+    ----------
+    changes
+        Values instead of those of the configuration, where they are not None.
 
     Raises
     ------
     ConfigError
         As :func:`read_config`, or if a value is refused or the model does not fit.
     """
-    values = read_config(name)
-    if slots is not None:
-        values = values | {"slots": slots}
+    values = read_config(name) | {key: value for key, value in changes.items() if value is not None}
     bare   = from_values({key: value for key, value in values.items() if key not in _BUFFERS})
     try:
         sized = bare.sized(hidden=geometry.hidden_size, state=geometry.state_size,

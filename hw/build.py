@@ -34,7 +34,6 @@ from terngen.hw.link.endpoint import Endpoint
 from terngen.hw.tape.loader import Loader
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.top import Machine
-from terngen.hw.units.activations import Activations
 from terngen.hw.units.accumulator import Accumulator
 from terngen.hw.units.add import Add
 from terngen.hw.units.array import ternary_array
@@ -52,7 +51,7 @@ from terngen.hw.units.sums import Sums
 from terngen.hw.units.table import Tables
 from terngen.hw.units.vector import Vector, command_layout
 
-__all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "Datapath", "Timing", "ToolMissing", "place", "synthesise",
+__all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "place", "synthesise",
            "versions"]
 
 #: What is placed and routed for.
@@ -194,7 +193,6 @@ COMPONENTS: dict[str, Callable[[Config], Any]] = {
     "sampler":     Sampler,
     "array":       ternary_array,
     "table-core":  TableCore,
-    "activations": Activations,
     "sums":        Sums,
     "matvec":      MatVec,
     "vector":      Vector,
@@ -221,8 +219,8 @@ _NEXTPNR = {
 }
 
 
-class ToolMissing(Exception):
-    """No package with this tool is installed, or it failed."""
+class BuildError(Exception):
+    """A tool is not installed, or it failed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,7 +287,7 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
 
     Raises
     ------
-    ToolMissing
+    BuildError
         If there is no Yosys, or it fails.
     """
     text = rtlil.convert(component, "top", ports=_ports(component), platform=_Target(target), emit_src=False)
@@ -318,7 +316,7 @@ def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed:
 
     Raises
     ------
-    ToolMissing
+    BuildError
         If there is no Yosys or no nextpnr, or one fails.
     """
     text   = rtlil.convert(_Harness(component), "top", ports=_Harness.ports(component), platform=_Target("ecp5"),
@@ -330,8 +328,8 @@ def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed:
 
 def versions() -> dict[str, str]:
     """Tools that would be used, and their versions; without those that are missing."""
-    return {name: importlib.metadata.version(name)
-            for name in [*_YOSYS, *_NEXTPNR] if _installed(name)}
+    found = [next((name for name in programs if _installed(name)), None) for programs in (_YOSYS, _NEXTPNR)]
+    return {name: importlib.metadata.version(name) for name in found if name is not None}
 
 
 # Ports.
@@ -411,7 +409,7 @@ def _tool(programs: dict[str, str]) -> str:
     for name in programs:
         if _installed(name):
             return name
-    raise ToolMissing(f"Package {' or '.join(programs)} is missing; install it with `pip install 'terngen[synth]'`")
+    raise BuildError(f"Package {' or '.join(programs)} is missing; install it with `pip install 'terngen[synth]'`")
 
 
 def _versions(programs: dict[str, str]) -> list[str]:
@@ -426,7 +424,7 @@ def _run(programs: dict[str, str], arguments: list[str], folder: Path) -> None:
     if result.returncode:
         *_, last = ["no output", *(line for line in result.stdout.splitlines() if line.strip())]
         errors   = [line for line in result.stdout.splitlines() if line.startswith("ERROR")]
-        raise ToolMissing(f"{name} failed with status {result.returncode}: {(errors or [last])[0]}")
+        raise BuildError(f"{name} failed with status {result.returncode}: {(errors or [last])[0]}")
 
 
 def _cached(cache: Path | None, key: list[str], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ class StreamMemory(wiring.Component):
 
     What is read leaves in the order of the addresses. Latency is :attr:`LATENCY_CYCLES`: one for the
     block RAM and one for a register behind it, without which its slow output would be in everybody's
-    critical path. Throughput is one element per cycle; up to two wait inside.
+    critical path. Throughput is one element per cycle; up to :attr:`HELD` wait inside.
 
     An address must not be read in the cycle in which it is written, and what comes out then has no
     meaning: block RAMs differ there, and making them agree costs logic of the size of the word.
@@ -38,6 +38,8 @@ class StreamMemory(wiring.Component):
     """
 
     LATENCY_CYCLES = 2
+    #: Elements that may wait inside.
+    HELD = 2
 
     def __init__(self, *, shape, depth: int, init=()):
         if not isinstance(depth, int) or depth < 1:
@@ -86,7 +88,7 @@ class Queue(wiring.Component):
     """A queue in block RAM.
 
     Latency is :attr:`LATENCY_CYCLES`; throughput is one element per cycle. It holds `depth` elements
-    and up to two more on their way out.
+    and up to two more on their way out (:meth:`capacity`).
 
     Parameters
     ----------
@@ -104,6 +106,11 @@ class Queue(wiring.Component):
     """
 
     LATENCY_CYCLES = 1 + StreamMemory.LATENCY_CYCLES
+
+    @staticmethod
+    def capacity(depth: int) -> int:
+        """Elements that it holds, with those on their way out."""
+        return depth + StreamMemory.HELD
 
     def __init__(self, *, shape, depth: int):
         if not isinstance(depth, int) or depth < 1 or depth & depth - 1:

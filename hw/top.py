@@ -15,11 +15,12 @@ from terngen.hw.link.endpoint import Endpoint
 from terngen.hw.tape.loader import Loader, load_layout
 from terngen.hw.tape.onchip import OnChipTape
 from terngen.hw.tape.reader import TapeReader
+from terngen.hw.tape.striped import StripedTape
 from terngen.hw.units.matvec import MatVec
 from terngen.hw.units.parameters import Parameters
 from terngen.hw.units.vector import Vector
 
-__all__ = ["Machine", "OnChipMachine"]
+__all__ = ["Machine", "OnChipMachine", "StripedMachine"]
 
 
 def _trace_signature(config: Config) -> wiring.Signature:
@@ -50,6 +51,8 @@ class Machine(wiring.Component):
         What was asked for, in order.
     load : ``Out(stream.Signature(load_layout(config)))``
         Writes to the tape memory.
+    busy : ``Out(1)``
+        A run is under way.
     trace : ``Out(...)``
         See :mod:`terngen.hw.contract.trace`.
     """
@@ -62,6 +65,7 @@ class Machine(wiring.Component):
             "play":   Out(stream.Signature(Play)),
             "beats":  In(stream.Signature(config.beat_bits)),
             "load":   Out(stream.Signature(load_layout(config))),
+            "busy":   Out(1),
             "trace":  Out(_trace_signature(config)),
         })
 
@@ -137,6 +141,7 @@ class Machine(wiring.Component):
 
             sequencer.hidden.eq(registers.hidden),
             sequencer.matvec_end.eq(matvec.at_end),
+            self.busy.eq(decode.busy),
             registers.fault.eq(sequencer.fault),
             registers.beat.eq(reader.o.valid & reader.o.ready),
             registers.stall_tape.eq(sequencer.stall_tape),
@@ -167,6 +172,19 @@ class Machine(wiring.Component):
         return m
 
 
+def _with_tape(m, machine, tape, outer):
+    """A machine and its tape source, with the link and the trace of the machine outside."""
+    m.submodules.machine = machine
+    m.submodules.tape    = tape
+    wiring.connect(m, machine.play, tape.play)
+    wiring.connect(m, tape.beats, machine.beats)
+    wiring.connect(m, machine.load, tape.load)
+    wiring.connect(m, wiring.flipped(outer.link_i), machine.link_i)
+    wiring.connect(m, machine.link_o, wiring.flipped(outer.link_o))
+    wiring.connect(m, machine.trace, wiring.flipped(outer.trace))
+    m.d.comb += outer.busy.eq(machine.busy)
+
+
 class OnChipMachine(wiring.Component):
     """A machine with its tape in block RAM.
 
@@ -179,7 +197,7 @@ class OnChipMachine(wiring.Component):
 
     Members
     -------
-    link_i, link_o, trace
+    link_i, link_o, busy, trace
         As in :class:`Machine`.
     """
 
@@ -189,17 +207,54 @@ class OnChipMachine(wiring.Component):
         super().__init__({
             "link_i": In(stream.Signature(8)),
             "link_o": Out(stream.Signature(8)),
+            "busy":   Out(1),
             "trace":  Out(_trace_signature(config)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.machine = machine = Machine(self._config)
-        m.submodules.tape    = tape    = OnChipTape(self._config, depth=self._depth)
-        wiring.connect(m, machine.play, tape.play)
-        wiring.connect(m, tape.beats, machine.beats)
-        wiring.connect(m, machine.load, tape.load)
-        wiring.connect(m, wiring.flipped(self.link_i), machine.link_i)
-        wiring.connect(m, machine.link_o, wiring.flipped(self.link_o))
-        wiring.connect(m, machine.trace, wiring.flipped(self.trace))
+        _with_tape(m, Machine(self._config), OnChipTape(self._config, depth=self._depth), self)
+        return m
+
+
+class StripedMachine(wiring.Component):
+    """A machine with its tape in several memories behind AXI4 ports.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+    channels : :class:`int`
+        Memories; a power of two.
+    options
+        Of :class:`~terngen.hw.tape.striped.StripedTape`.
+
+    Members
+    -------
+    link_i, link_o, busy, trace
+        As in :class:`Machine`.
+    axi, error
+        As in :class:`~terngen.hw.tape.striped.StripedTape`.
+    """
+
+    def __init__(self, config: Config, *, channels: int, **options):
+        self._config = config
+        self._tape   = StripedTape(config, channels=channels, **options)
+        ports        = self._tape.signature.members
+        super().__init__({
+            "link_i": In(stream.Signature(8)),
+            "link_o": Out(stream.Signature(8)),
+            "busy":   Out(1),
+            "trace":  Out(_trace_signature(config)),
+            "axi":    ports["axi"],
+            "error":  ports["error"],
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        tape = self._tape
+        _with_tape(m, Machine(self._config), tape, self)
+        for inner, outer in zip(tape.axi, self.axi):
+            wiring.connect(m, inner, wiring.flipped(outer))
+        m.d.comb += self.error.eq(tape.error)
         return m

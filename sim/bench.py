@@ -39,6 +39,7 @@ class Bench:
         self.device    = Device(self.checked, tape)
         self._cycles   = 0
         self._seconds  = 0.0
+        self._idle     = 0
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +49,9 @@ class Bench:
 
     def start(self) -> None:
         """The speed of the simulation is measured from now on: loading is over."""
-        self._cycles  = self.simulated.model.counters.cycles
+        counters      = self.simulated.model.counters
+        self._cycles  = counters.cycles
+        self._idle    = counters.source_idle
         self._seconds = self.checked.seconds
 
     def gate(self) -> dict[str, Any]:
@@ -67,27 +70,31 @@ class Bench:
     def figures(self, steps: Sequence[Counters]) -> dict[str, Any]:
         """Speed, of steps that passed.
 
-        A token is one pass of the tape, which gives one token to each slot that takes part.
+        A token is one pass of the tape, which gives one token to each slot that takes part. Attainment is
+        the share of what the tape source could have given had it neither paused nor idled.
 
         Parameters
         ----------
         steps : sequence of :class:`Counters`
             Counters of each pass, head included.
         """
-        total   = Counters.total(steps)
-        count   = len(steps)
-        beat    = self.tape.config.beat_bytes
-        cycles  = self.simulated.model.counters.cycles - self._cycles
-        seconds = self.checked.seconds - self._seconds
+        total    = Counters.total(steps)
+        count    = len(steps)
+        beat     = self.tape.config.beat_bytes
+        memory   = self.simulated.memory
+        counters = self.simulated.model.counters
+        cycles   = counters.cycles - self._cycles
+        seconds  = self.checked.seconds - self._seconds
         return {
             "tokens":                 count,
             "cycles_per_token":       total.cycles / count,
             "tape_bytes_per_token":   total.beats * beat / count,
-            "peak_bytes_per_cycle":   beat,
-            "attainment":             total.beats / total.cycles,
+            "peak_bytes_per_cycle":   float(beat * memory.rate),
+            "attainment":             total.beats / float(total.cycles * memory.rate),
             "stall_tape_per_token":   total.stall_tape / count,
             "stall_array_per_token":  total.stall_array / count,
             "stall_vector_per_token": total.stall_vector / count,
+            "source_idle_per_token":  (counters.source_idle - self._idle) / memory.channels / count,
             "sim_cycles_per_second":  cycles / seconds,
         }
 

@@ -61,12 +61,15 @@ class Library:
     path : :class:`pathlib.Path`
     memory : :class:`bool`
         The top asks for beats of a memory outside.
+    channels : :class:`int`
+        Memories outside; more than one are behind AXI4 ports.
     event_words : :class:`int`
         32-bit words of a trace event; zero if the top has no trace.
     """
 
     path:        Path
     memory:      bool
+    channels:    int
     event_words: int
 
 
@@ -74,8 +77,8 @@ def compile_machine(component: Any, *, config: Config, waveform: bool = False,
                     optimisation: str = verilate.OPTIMISATION) -> Library:
     """Compile a machine: a component, or its Verilog with a top module ``top``.
 
-    The top has ``link_i`` and ``link_o``, and ``trace`` or not; ``play``, ``beats`` and ``load``
-    all three, or it has its memory inside.
+    The top has ``link_i`` and ``link_o``, and ``trace`` and ``busy`` or not; ``play``, ``beats`` and
+    ``load`` all three, or ``axi``, or it has its memory inside.
 
     Parameters
     ----------
@@ -95,43 +98,69 @@ def compile_machine(component: Any, *, config: Config, waveform: bool = False,
         if name not in ports:
             raise ValueError(f"Machine must have the port {name}; it has "
                              f"{', '.join(sorted(ports))}")
-    memory = "beats__payload" in ports
+    memory   = "beats__payload" in ports
+    channels = sum(re.fullmatch(r"axi__\d+__rdata", name) is not None for name in ports)
     if memory and ports["beats__payload"] != config.beat_bits:
         raise ValueError(f"Beats of the machine must have {config.beat_bits} bits, not "
                          f"{ports['beats__payload']}")
+    if channels and ports["axi__0__rdata"] * channels != config.beat_bits:
+        raise ValueError(f"Beats of the machine must have {config.beat_bits} bits, not "
+                         f"{channels} times {ports['axi__0__rdata']}")
     words = -(-ports.get("trace__event", 0) // 32)
     if words and words != event_words(config):
         raise ValueError(f"Events of the machine must have {event_words(config)} words, not {words}")
-    path = verilate.build(text, waveform=waveform, optimisation=optimisation, defines={
+    path = verilate.build(_shell(text, "top"), waveform=waveform, optimisation=optimisation, defines={
         "HAS_MEMORY": int(memory),
         "HAS_TRACE":  int(words > 0),
+        "HAS_BUSY":   int("busy" in ports),
+        "CHANNELS":   channels,
         "HAS_RESET":  int("rst" in ports),
         "BEAT_BYTES": config.beat_bytes,
     })
-    return Library(path, memory, words)
+    return Library(path, memory or channels > 0, max(channels, int(memory)), words)
 
 
-def _ports(text: str, top: str) -> dict[str, int]:
-    """Ports of a module in Verilog that Amaranth wrote, and their widths."""
+def _port_list(text: str, top: str) -> list[tuple[str, str, int]]:
+    """Direction, name and width of the ports of a module in Verilog that Amaranth wrote."""
     module = re.search(rf"^module {top}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
     if module is None:
         raise ValueError(f"Verilog must have a module {top!r}")
-    ports = re.findall(r"^\s*(?:input|output) (?:\[(\d+):0\] )?(\w+);", module[0], re.MULTILINE)
-    return {name: int(high or 0) + 1 for high, name in ports}
+    ports = re.findall(r"^\s*(input|output) (?:\[(\d+):0\] )?(\w+);", module[0], re.MULTILINE)
+    return [(direction, name, int(high or 0) + 1) for direction, high, name in ports]
+
+
+def _ports(text: str, top: str) -> dict[str, int]:
+    """Ports of a module, and their widths."""
+    return {name: width for _, name, width in _port_list(text, top)}
+
+
+def _shell(text: str, top: str) -> str:
+    """A module ``shell`` around `top`, with the same ports, that takes the reset one cycle later.
+
+    Nearly everything depends on the reset. What depends on an input Verilator computes twice in a cycle,
+    what depends on a register once.
+    """
+    ports    = _port_list(text, top)
+    declared = ", ".join(f"{direction} [{width - 1}:0] {name}" for direction, name, width in ports)
+    passed   = ", ".join(f".{name}({'rst_late' if name == 'rst' else name})" for _, name, _ in ports)
+    late     = "  reg rst_late = 0;\n  always @(posedge clk) rst_late <= rst;\n" if "rst" in _ports(text, top) else ""
+    return f"{text}\nmodule shell({declared});\n{late}  {top} machine({passed});\nendmodule\n"
 
 
 # Running.
 
 class _Parameters(ctypes.Structure):
-    _fields_ = [("seed", ctypes.c_uint64), ("latency", ctypes.c_uint32),
-                ("refresh_period", ctypes.c_uint32), ("refresh_pause", ctypes.c_uint32),
-                ("stall_memory", ctypes.c_uint32), ("stall_in", ctypes.c_uint32),
-                ("stall_out", ctypes.c_uint32)]
+    _fields_ = [("seed", ctypes.c_uint64), *((name, ctypes.c_uint32) for name in (
+                "latency", "jitter", "rate", "rate_of", "row_beats", "row_pause", "refresh_period",
+                "refresh_pause", "stall_memory", "stall_in", "stall_out"))]
 
 
 @dataclasses.dataclass(frozen=True)
 class Counters:
-    """What happened at the ports since power-up."""
+    """What happened at the ports since power-up.
+
+    Of a striped tape, beats, withheld and requests are those of the first memory.
+    """
 
     #: Clock cycles.
     cycles:     int
@@ -148,6 +177,11 @@ class Counters:
     octets_out: int
     #: Events traced.
     events:     int
+    #: Cycles of the memory during runs in which it could have given a beat and gave none: it had not been
+    #: asked, or what it gave before had not been taken. A sum over the memories of a striped tape.
+    source_idle: int
+    #: Cycles of the memory during runs in which it opened a row, refreshed or stalled; a sum as well.
+    source_paused: int
 
 
 class _Counters(ctypes.Structure):
@@ -169,6 +203,8 @@ def _load(path: Path) -> ctypes.CDLL:
             ("trace",          None,         [handle, ctypes.c_int]),
             ("trace_words",    long,         [handle]),
             ("trace_take",     None,         [handle, pointer]),
+            ("record",         None,         [handle]),
+            ("replay",         long,         [handle, handle]),
             ("counters",       None,         [handle, ctypes.POINTER(_Counters)]),
             ("waveform",       None,         [handle, octets, long, long]),
             ("waveform_close", None,         [handle])):
@@ -204,13 +240,19 @@ class CompiledModel:
             if not 0 <= value < 1:
                 raise ValueError(f"{name} must be a probability less than 1, not {value!r}")
         memory = MemoryModel() if memory is None else memory
-        self._library = library
+        if library.memory and memory.channels != library.channels:
+            raise ValueError(f"Machine has a tape in {library.channels} memories, so memory channels must "
+                             f"be {library.channels}, not {memory.channels}")
+        #: What it is a machine of.
+        self.library = library
         self._code    = _load(library.path)
         self._out     = ctypes.create_string_buffer(self.BATCH_OCTETS)
         self._handle  = self._code.machine_new(_Parameters(
-            seed=seed, latency=memory.latency, refresh_period=memory.refresh_period,
-            refresh_pause=memory.refresh_pause, stall_memory=round(memory.stall * (1 << 32)),
-            stall_in=round(stall_in * (1 << 32)), stall_out=round(stall_out * (1 << 32))))
+            seed=seed, latency=memory.latency, jitter=memory.jitter, rate=memory.rate.numerator,
+            rate_of=memory.rate.denominator, row_beats=memory.row_beats, row_pause=memory.row_pause,
+            refresh_period=memory.refresh_period, refresh_pause=memory.refresh_pause,
+            stall_memory=round(memory.stall * (1 << 32)), stall_in=round(stall_in * (1 << 32)),
+            stall_out=round(stall_out * (1 << 32))))
         if waveform is not None:
             self._code.machine_waveform(self._handle, os.fsencode(waveform.path), waveform.first,
                                         waveform.last)
@@ -237,7 +279,7 @@ class CompiledModel:
 
     def memory_write(self, offset: int, octets: bytes | np.ndarray) -> None:
         """Write into the memory outside, past the machine and in no time."""
-        if not self._library.memory:
+        if not self.library.memory:
             raise ValueError("Machine has its memory inside; write through the link")
         values = np.frombuffer(octets, np.uint8)
         if not self._code.machine_memory_write(self._handle, offset, values.ctypes.data, values.size):
@@ -251,7 +293,7 @@ class CompiledModel:
 
     def trace(self, on: bool = True) -> None:
         """Collect trace events from now on, or no longer."""
-        if on and not self._library.event_words:
+        if on and not self.library.event_words:
             raise ValueError("Machine has no trace port")
         self._code.machine_trace(self._handle, on)
 
@@ -259,7 +301,23 @@ class CompiledModel:
         """Events collected since the last call, ``(events, event_words)`` of ``uint32``."""
         words = np.empty(self._code.machine_trace_words(self._handle), np.uint32)
         self._code.machine_trace_take(self._handle, words.ctypes.data)
-        return words.reshape(-1, max(1, self._library.event_words))
+        return words.reshape(-1, max(1, self.library.event_words))
+
+    def record(self) -> None:
+        """Remember all inputs from now on, for :meth:`replay`."""
+        if self.library.channels > 1:
+            raise ValueError("Machine with a striped tape cannot be recorded")
+        self._code.machine_record(self._handle)
+
+    def replay(self, recorded: Self) -> int:
+        """Do what `recorded`, another machine of the library, did: the bare simulator, without a driver.
+
+        Returns
+        -------
+        :class:`int`
+            Octets that came out of the link.
+        """
+        return self._code.machine_replay(self._handle, recorded._handle)
 
     @property
     def counters(self) -> Counters:

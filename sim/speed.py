@@ -18,18 +18,12 @@ import click
 import numpy as np
 
 from terngen.host.commands.console import emit, note
-from terngen.host.convert.geometry import Geometry
+from terngen.host.convert.geometry import PUBLISHED, Geometry
 from terngen.hw.contract.tape import Mark, Tape
 from terngen.sim.golden.machine import GoldenMachine
 
-__all__ = ["GEOMETRIES", "convert", "peak_bytes", "write_checkpoint"]
+__all__ = ["convert", "peak_bytes", "write_checkpoint"]
 
-#: Published sizes of the MatMul-free LM; what is not named is as the public configuration has it.
-GEOMETRIES = {
-    "370m": {"hidden_size": 1024, "num_hidden_layers": 24},
-    "1.3b": {"hidden_size": 2048, "num_hidden_layers": 24},
-    "2.7b": {"hidden_size": 2560, "num_hidden_layers": 32},
-}
 #: Tensors in one file of a checkpoint.
 _SHARD = 100
 #: Values made at a time.
@@ -120,7 +114,7 @@ def _play(tape: Tape, tokens: int) -> list[float]:
 
 
 @click.command()
-@click.option("--geometry", type=click.Choice(list(GEOMETRIES)), default="370m", show_default=True,
+@click.option("--geometry", type=click.Choice(list(PUBLISHED)), default="370m", show_default=True,
               help="Published size.")
 @click.option("--layers", type=click.IntRange(min=1), help="Fewer layers than published.")
 @click.option("--config", default="small", show_default=True, help="Machine.")
@@ -128,7 +122,7 @@ def _play(tape: Tape, tokens: int) -> list[float]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def main(geometry: str, layers: int | None, config: str, tokens: int, as_json: bool) -> None:
     """Convert and play a model of a published size with random weights."""
-    sizes = GEOMETRIES[geometry] | ({} if layers is None else {"num_hidden_layers": layers})
+    sizes = PUBLISHED[geometry] | ({} if layers is None else {"num_hidden_layers": layers})
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         note("Making a checkpoint ...")

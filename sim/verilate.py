@@ -34,7 +34,7 @@ HARNESS = Path(__file__).parent / "harness"
 #: Random initialisation, assertions and lint cost time and find nothing in Verilog that Amaranth
 #: wrote.
 VERILATE = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal",
-            "-Wno-lint", "--prefix", "Vmachine", "--top-module", "top", "--Mdir", ".")
+            "-Wno-lint", "--prefix", "Vmachine", "--top-module", "shell", "--Mdir", ".")
 
 #: Symbols stay hidden, so that two libraries in one process share nothing.
 COMPILE = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-DVM_COVERAGE=0", "-DVM_SC=0",
@@ -115,7 +115,7 @@ def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
     Parameters
     ----------
     text : :class:`str`
-        Verilog, with a top module ``top``.
+        Verilog, with a top module ``shell``.
     defines : mapping
         Macros of the harness.
     waveform : :class:`bool`

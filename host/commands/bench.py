@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from terngen.host.commands.machines import geometry_options
 from terngen.host.commands.options import (
     config_option,
     device_option,
     json_option,
-    model_argument,
     simulation_options,
     slots_option,
 )
@@ -19,7 +19,8 @@ __all__ = ["bench", "figure_lines"]
 
 
 @click.command()
-@model_argument
+@click.argument("model", metavar="[CKPT_OR_TAPE]", type=click.Path(path_type=Path), required=False)
+@geometry_options
 @device_option("sim")
 @click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True,
               help="Passes of the tape; each gives a token to every slot.")
@@ -29,18 +30,31 @@ __all__ = ["bench", "figure_lines"]
 @slots_option
 @simulation_options
 @json_option
-def bench(model: Path, device: str, tokens: int, seed: int, config: str | None, slots: int | None,
-          memory: str | None, waveform: str | None, as_json: bool) -> None:
+def bench(model: Path | None, geometry: str | None, device: str, tokens: int, seed: int, config: str | None,
+          beat_bits: int | None, row_lanes: int | None, lanes: int | None, prefetch: int | None,
+          slots: int | None, memory: str | None, waveform: str | None, as_json: bool) -> None:
     """Compare every value of a machine with the golden machine, then tell its speed.
 
-    If one value differs, the first is named, no speed is told, and the exit code is 6.
+    If one value differs, the first is named, no speed is told, and the exit code is 6. Instead of a model a
+    published size with random weights can be played, on the machine that `terngen estimate` describes.
     """
     from terngen.host.commands.console import emit, working
-    from terngen.host.commands.devices import benched, load, tape_of
+    from terngen.host.commands.devices import benched, load, random_tape, tape_of
     from terngen.host.errors import GateError
     from terngen.sim.bench import greedy
 
-    tape = tape_of(model, config=config, slots=slots)
+    if (model is None) == (geometry is None):
+        raise click.UsageError("Either a model or --geometry must be given.")
+    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch}
+    if model is not None:
+        for name, value in changes.items():
+            if value is not None:
+                raise click.UsageError(f"Option --{name.replace('_', '-')} is for --geometry; "
+                                       f"name a --config instead.")
+        tape = tape_of(model, config=config, slots=slots)
+    else:
+        assert geometry is not None
+        tape = random_tape(geometry, config, {**changes, "slots": slots}, memory or "")
     with benched(tape, device, memory=memory, waveform=waveform) as machine:
         try:
             load(machine.device)
@@ -67,6 +81,6 @@ def figure_lines(figures: dict[str, Any]) -> Iterator[str]:
            f"{figures['stall_array_per_token']:,.0f} for the array, "
            f"{figures['stall_vector_per_token']:,.0f} for the vector unit")
     yield (f"tape        {figures['tape_bytes_per_token']:,.0f} bytes for a token, at most "
-           f"{figures['peak_bytes_per_cycle']} in a cycle")
+           f"{figures['peak_bytes_per_cycle']:g} in a cycle")
     yield f"attainment  {100 * figures['attainment']:.1f} % of the memory's peak"
     yield f"simulation  {figures['sim_cycles_per_second']:,.0f} cycles per second"

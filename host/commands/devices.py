@@ -1,18 +1,21 @@
 """Devices with a model, ready to run."""
 
 import contextlib
+import dataclasses
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from terngen.host.commands.console import Progress, working
 from terngen.host.device import Device
 from terngen.host.models import open_model
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["benched", "check_simulation", "load", "opened", "tape_of"]
+__all__ = ["benched", "check_simulation", "load", "opened", "random_tape", "tape_of"]
 
 #: Octets of a tape that are worth loading through a simulated link, which takes a cycle for each.
 _LINK_OCTETS = 1 << 20
@@ -22,6 +25,35 @@ def tape_of(model: Path, *, config: str | None, slots: int | None) -> Tape:
     """The tape of a model, see :func:`~terngen.host.models.open_model`."""
     with Progress() as progress:
         return open_model(model, config=config, slots=slots, progress=progress)
+
+
+def random_tape(geometry: str, config: str | None, changes: Mapping[str, int | None], memory: str) -> Tape:
+    """The tape of a published size with random weights, for the machine that fits it or a named one.
+
+    Raises
+    ------
+    ConfigError
+        If the machine or the memory is refused.
+    """
+    from terngen.host import configs
+    from terngen.host.commands.machines import fitted, source_of
+    from terngen.host.compile import compile_tape
+    from terngen.host.convert.checkpoint import Checkpoint
+    from terngen.host.convert.geometry import PUBLISHED, Geometry
+    from terngen.sim.speed import write_checkpoint
+
+    values  = {"model_type": "hgrn_bit", **PUBLISHED[geometry]}
+    machine = (fitted(values, changes, source_of(memory)) if config is None
+               else configs.model_config(Geometry.from_config(values), config, **changes))
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        with working("Making random weights"):
+            write_checkpoint(place, values)
+        with Progress() as progress:
+            compile_tape(Checkpoint.open(place), machine, place / "model.tape", name=geometry, progress=progress)
+        tape = Tape.open(place / "model.tape")
+        # The file goes; what has been mapped stays.
+        return dataclasses.replace(tape, image=np.array(tape.image))
 
 
 def check_simulation(device: str, **simulation: str | None) -> None:

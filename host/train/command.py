@@ -20,10 +20,6 @@ PATH = click.Path(path_type=Path)
               help="Tokens in the vocabulary, every ASCII octet among them.")
 @click.option("--tokenizer", "tokenizer_file", type=PATH,
               help="Use this tokenizer.json; do not learn one.")
-@click.option("--teacher", "teacher_folder", type=PATH,
-              help="Checkpoint to learn from as well, with its tokenizer.")
-@click.option("--teacher-weight", type=float, default=0.5, show_default=True,
-              help="Share of the loss that compares with the teacher.")
 @click.option("--steps", type=int, required=True)
 @click.option("--batch", type=int, default=64, show_default=True, help="Streams a step.")
 @click.option("--window", type=int, default=256, show_default=True, help="Tokens of a stream a step.")
@@ -42,17 +38,15 @@ PATH = click.Path(path_type=Path)
               help="Folder of the checkpoint; must not exist yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print the final report as JSON on stdout.")
 def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, intermediate: int | None,
-          vocab: int, tokenizer_file: Path | None, teacher_folder: Path | None, teacher_weight: float,
-          steps: int, batch: int, window: int, rate: float, weight_decay: float, dropout: float,
-          seed: int, device: str, fused: bool | None, every: int, state: Path | None, output: Path,
-          as_json: bool) -> None:
+          vocab: int, tokenizer_file: Path | None, steps: int, batch: int, window: int, rate: float,
+          weight_decay: float, dropout: float, seed: int, device: str, fused: bool | None, every: int,
+          state: Path | None, output: Path, as_json: bool) -> None:
     """Train a MatMul-free language model and save it in the public checkpoint format.
 
     The same seed gives the same model on the same CPU; a GPU adds in an order of its own.
     """
     from terngen.host.commands.console import emit, note
-    from terngen.host.convert.checkpoint import Checkpoint
-    from terngen.host.errors import InputError, OutputError, ToolError
+    from terngen.host.errors import OutputError, ToolError
     from terngen.host.files import output_folder, read_text
     from terngen.host.train import data
     from terngen.host.train.settings import ModelConfig, Recipe
@@ -61,7 +55,7 @@ def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, interm
         config = ModelConfig(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers,
                              intermediate_size=intermediate)
         schedule = Recipe(steps=steps, batch=batch, window=window, rate=rate, dropout=dropout,
-                          weight_decay=weight_decay, teacher_weight=teacher_weight, seed=seed)
+                          weight_decay=weight_decay, seed=seed)
         data.check_vocab(vocab)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -75,12 +69,6 @@ def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, interm
     data.check_length(len(whole), batch, window, "octets")
     measured = read_text(valid)
     data.check_text(measured, f"Text {valid}")
-    teacher = Checkpoint.open(teacher_folder) if teacher_folder is not None else None
-    if teacher is not None and tokenizer_file is None:
-        if teacher.tokenizer is None:
-            raise InputError(f"Teacher {teacher_folder} must have its tokenizer.json, or the model "
-                             f"cannot learn from it")
-        tokenizer_file = teacher.tokenizer
     tokenizer = data.read_tokenizer(tokenizer_file) if tokenizer_file is not None else None
 
     try:
@@ -100,7 +88,6 @@ def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, interm
     with output_folder(output) as folder:
         model, tokenizer, report = recipe.train(
             whole, measured, config, schedule, tokenizer=tokenizer, device=device, every=every,
-            teacher=recipe.load(teacher) if teacher is not None else None,
             fused=device.startswith("cuda") if fused is None else fused,
             state=state, say=note)
         complete = folder / "complete"

@@ -17,7 +17,6 @@ from safetensors.torch import save as to_safetensors
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import InputError
 from terngen.host.files import replacing
 from terngen.host.train import data
@@ -25,12 +24,12 @@ from terngen.host.train.model import SCALE_FLOOR, BitLinear, HGRNBit, ternary
 from terngen.host.train.settings import ModelConfig, Recipe
 from terngen.host.train.stepper import Stepper
 
-__all__ = ["bits_per_byte", "load", "save", "train"]
+__all__ = ["bits_per_byte", "save", "settled", "train"]
 
 #: Tokens of a long text that go through a model at a time; the state is carried.
 LONG_WINDOW = 4096
-#: How far from the threshold of its trit a stored weight is at least, as a share of the threshold: four
-#: times what rounding to bfloat16 moves it, because the threshold moves a little as well.
+#: How far from the threshold of its trit a weight is moved before it is rounded, as a share of the threshold:
+#: twice what rounding to bfloat16 takes at most, because the threshold moves a little as well.
 SETTLED_GAP = 2**-7
 
 
@@ -38,7 +37,7 @@ SETTLED_GAP = 2**-7
 def settled(weight: Tensor) -> Tensor:
     """The weights of a ternary matrix in bfloat16, with the trits of the float32 ones.
 
-    Training leaves many weights (up to a third of a matrix) within a thousandth of the threshold between
+    Training leaves many weights (up to a third of a matrix) within 0.2 % of the threshold between
     two trits, where they swing at every step (Nagel et al., "Overcoming oscillations in quantization-aware
     training", 2022). Rounding alone would throw them to either side, so they are first moved apart, by more
     than bfloat16 can lose.
@@ -54,21 +53,6 @@ def shipped(model: HGRNBit) -> dict[str, Tensor]:
     matrices = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, BitLinear)}
     return {name: (settled(value) if name in matrices else value.detach().to(torch.bfloat16)).cpu().contiguous()
             for name, value in model.state_dict().items()}
-
-
-def load(checkpoint: Checkpoint) -> HGRNBit:
-    """The model of a checkpoint, in float32.
-
-    Raises
-    ------
-    CheckpointError
-        If a tensor cannot be read.
-    """
-    config = ModelConfig.from_json(json.loads((checkpoint.folder / "config.json").read_bytes()))
-    model = HGRNBit(config)
-    model.load_state_dict({name: torch.from_numpy(checkpoint.tensor(name))
-                           for name in checkpoint.geometry.tensors})
-    return model
 
 
 def save(folder: Path, model: HGRNBit, tokenizer: Tokenizer, report: dict[str, Any]) -> None:
@@ -106,25 +90,6 @@ def bits_per_byte(model: HGRNBit, tokens: Tensor, octets: int) -> float:
     return nats / math.log(2) / octets
 
 
-@torch.no_grad()
-def lessons(teacher: HGRNBit, tokens: Tensor) -> Tensor:
-    """What a teacher foretells for every place of a text, read as one stream.
-
-    Returns
-    -------
-    Probabilities, (N, vocabulary), float16.
-    """
-    teacher.eval()
-    inputs = torch.cat([tokens.new_tensor([data.BOS]), tokens[:-1]])
-    state = teacher.zero_state(1)
-    rows = torch.empty(len(tokens), teacher.config.vocab_size, dtype=torch.float16,
-                       device=tokens.device)
-    for here, row in zip(inputs.split(LONG_WINDOW), rows.split(LONG_WINDOW)):
-        logits, state = teacher(here[None], state)
-        row.copy_(logits[0].softmax(-1))
-    return rows
-
-
 @dataclasses.dataclass
 class _Point:
     """Where a run is."""
@@ -155,8 +120,8 @@ class _Point:
 
 
 def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
-          tokenizer: Tokenizer | None = None, teacher: HGRNBit | None = None, device: str = "cpu",
-          fused: bool = False, every: int = 1000, state: Path | None = None,
+          tokenizer: Tokenizer | None = None, device: str = "cpu", fused: bool = False,
+          every: int = 1000, state: Path | None = None,
           say: Callable[[str], None] = print) -> tuple[HGRNBit, Tokenizer, dict[str, Any]]:
     """Train a model.
 
@@ -166,9 +131,6 @@ def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
         Plain ASCII, one paragraph a line; `valid` is only measured.
     tokenizer : :class:`tokenizers.Tokenizer`, optional
         Otherwise one of `config.vocab_size` tokens is learned from `text`.
-    teacher : :class:`HGRNBit`, optional
-        A model with the same tokenizer, to learn from. Its probabilities for the whole text are kept
-        on the device: two bytes for every token of the text and of the vocabulary.
     fused : :class:`bool`
         Compile the training step with ``torch.compile``.
     every : :class:`int`
@@ -183,16 +145,15 @@ def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
     Raises
     ------
     InputError
-        If a text is empty, not ASCII, or too short, or if tokenizer, teacher and model do not fit.
+        If a text is empty, not ASCII, or too short, or if tokenizer and model do not fit.
     """
     data.check_text(text, "Training text")
     data.check_text(valid, "Validation text")
     if tokenizer is None:
         tokenizer = data.train_tokenizer(text, config.vocab_size)
-    for what, vocab in (("Tokenizer", tokenizer.get_vocab_size()),
-                        ("Teacher", teacher.config.vocab_size if teacher else config.vocab_size)):
-        if vocab != config.vocab_size:
-            raise InputError(f"{what} must have {config.vocab_size} tokens as the model does, not {vocab}")
+    if tokenizer.get_vocab_size() != config.vocab_size:
+        raise InputError(f"Tokenizer must have {config.vocab_size} tokens as the model does, "
+                         f"not {tokenizer.get_vocab_size()}")
     places, starts = data.encode(tokenizer, text)
     data.check_length(len(places), recipe.batch, recipe.window)
     tokens       = torch.from_numpy(places).to(device)
@@ -204,11 +165,10 @@ def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
         # What is left in float32 is either exact in TF32 (products of small integers) or a gradient.
         torch.set_float32_matmul_precision("high")
     model   = HGRNBit(config, dropout=recipe.dropout).to(device)
-    stepper = Stepper(model, recipe, tokens, lessons(teacher.to(device), tokens) if teacher else None,
-                      fused=fused)
+    stepper = Stepper(model, recipe, tokens, fused=fused)
     point   = _Point(json.dumps([
         dataclasses.asdict(config), dataclasses.asdict(recipe), torch.device(device).type,
-        hashlib.sha256(places.tobytes()).hexdigest(), teacher is not None]))
+        hashlib.sha256(places.tobytes()).hexdigest()]))
     if state is not None and state.exists():
         point.read(state, stepper)
         say(f"Going on from {state} after {point.step} steps")
@@ -239,5 +199,4 @@ def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
         "valid_tokens": len(valid_tokens), "valid_bytes": len(valid),
         "ternary_weights": config.ternary_weights, "seconds": round(point.seconds, 1),
         **dataclasses.asdict(recipe),
-        "teacher_weight": recipe.teacher_weight if teacher else None,
     }

@@ -80,8 +80,6 @@ class Recipe:
 
     AdamW, whose rate rises over the first `warmup` share of the steps and then falls linearly to
     zero. Weight decay ends after two thirds of the steps, so that the last third settles on trits.
-    With a teacher, `teacher_weight` is the share of the loss that compares with the teacher's
-    probabilities, and the rest compares with the text.
     """
 
     steps: int
@@ -91,7 +89,6 @@ class Recipe:
     warmup: float = 0.02
     weight_decay: float = 0.1
     dropout: float = 0.0
-    teacher_weight: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -105,8 +102,6 @@ class Recipe:
                              f"not {self.weight_decay!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"Dropout must be at least 0 and below 1, not {self.dropout!r}")
-        if not 0 <= self.teacher_weight <= 1:
-            raise ValueError(f"Teacher weight must be between 0 and 1, not {self.teacher_weight!r}")
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step."""

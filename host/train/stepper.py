@@ -23,8 +23,6 @@ class Stepper:
     ----------
     tokens : (N,) int64
         The whole text, on the device of the model.
-    probabilities : (N, V) float16, optional
-        What a teacher foretells at each of these places.
     fused : :class:`bool`
         Compile the loss and its gradient.
     """
@@ -32,12 +30,10 @@ class Stepper:
     #: Steps that run before the recording, so that everything is compiled and allocated by then.
     WARM_STEPS = 3
 
-    def __init__(self, model: HGRNBit, recipe: Recipe, tokens: Tensor, probabilities: Tensor | None,
-                 *, fused: bool):
-        self._model         = model
-        self._recipe        = recipe
-        self._tokens        = tokens
-        self._probabilities = probabilities
+    def __init__(self, model: HGRNBit, recipe: Recipe, tokens: Tensor, *, fused: bool):
+        self._model  = model
+        self._recipe = recipe
+        self._tokens = tokens
 
         device = tokens.device
         # What a step reads and writes stays at its place, because a recording knows places only.
@@ -54,7 +50,7 @@ class Stepper:
         on_gpu = device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if on_gpu else None
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._compare = torch.compile(self._losses_of) if fused else self._losses_of
+        self._compare = torch.compile(self._loss_of) if fused else self._loss_of
 
         # Decay is done in the step itself, since it changes while a recording cannot.
         self._optimizer = torch.optim.AdamW(model.parameters(), lr=self._rate, betas=(0.9, 0.95),
@@ -63,35 +59,27 @@ class Stepper:
             parameter for name, parameter in model.named_parameters()
             if parameter.ndim == 2 and "bounds" not in name]
 
-    def _losses_of(self, inputs: Tensor, targets: Tensor, state: Tensor,
-                   probabilities: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss to lower, loss against the text alone, state after the window."""
+    def _loss_of(self, inputs: Tensor, targets: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, and state after the window."""
         logits, state = self._model(inputs, state)
-        logits  = logits.flatten(0, 1)
-        text    = F.cross_entropy(logits, targets.flatten())
-        if probabilities is None:
-            return text, text.detach(), state.detach()
-        share   = self._recipe.teacher_weight
-        teacher = -(probabilities.float() * logits.log_softmax(-1)).sum(-1).mean()
-        return share * teacher + (1 - share) * text, text.detach(), state.detach()
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten()), state.detach()
 
     def _step(self) -> None:
-        places  = (self._corners[:, None] + self._reach) % len(self._tokens)
-        inputs  = self._tokens[places - 1]      # the token before the first is the last
-        begins  = self._fresh & (self._reach == 0)
-        inputs  = torch.where(begins, data.BOS, inputs)
-        state   = torch.where(self._fresh, 0.0, self._state)
-        rows    = self._probabilities[places.flatten()] if self._probabilities is not None else None
+        places = (self._corners[:, None] + self._reach) % len(self._tokens)
+        inputs = self._tokens[places - 1]       # the token before the first is the last
+        begins = self._fresh & (self._reach == 0)
+        inputs = torch.where(begins, data.BOS, inputs)
+        state  = torch.where(self._fresh, 0.0, self._state)
 
         self._optimizer.zero_grad(set_to_none=True)
-        loss, text, after = self._compare(inputs, self._tokens[places], state, rows)
+        loss, after = self._compare(inputs, self._tokens[places], state)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         with torch.no_grad():
             torch._foreach_mul_(self._matrices, self._keep)
         self._optimizer.step()
         self._state.copy_(after)
-        self._losses += text
+        self._losses += loss.detach()
 
     def __call__(self, step: int, corners: NDArray[np.int64], fresh: bool) -> None:
         """Learn from one batch of :func:`~terngen.host.train.data.corners`."""

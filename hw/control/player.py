@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
@@ -30,14 +31,16 @@ def cycles(config: Config, *, tokens: Mapping[int, int] | None, part: bool = Tru
     if tokens is not None:
         # A slot's turn begins and ends; a row is found with one cycle for each bit of the token.
         rows = 2 * config.slots + sum(token.bit_length() + 3 for token in tokens.values())
-    return rows + 1 + 2 * part + SETTLE_CYCLES
+    # The part is on its way to the sequencer one cycle longer than a request takes.
+    return rows + 1 + 3 * part + SETTLE_CYCLES
 
 
 class Player(wiring.Component):
     """Has the tape played for a step: the embedding row of each slot, then a part of the tape.
 
-    A request is made when the segment before it has been taken. Besides waiting for that, a step takes
-    :func:`cycles`.
+    Requests do not wait for the sequencer: the segments of a whole step fit into a queue. So the tape
+    source runs from the embedding rows into the layers without a pause. Besides waiting for the machine,
+    a step takes :func:`cycles`.
 
     Parameters
     ----------
@@ -59,7 +62,7 @@ class Player(wiring.Component):
     play : ``Out(stream.Signature(Play))``
         Requests to the tape reader.
     segment : ``Out(stream.Signature(segment_layout(config)))``
-        The same for the sequencer.
+        The same for the sequencer, two cycles later.
     machine_idle : ``In(1)``
         Nothing is being read, multiplied or computed.
     busy : ``Out(1)``
@@ -92,14 +95,23 @@ class Player(wiring.Component):
         start  = Signal(32)
         embed  = Signal()
         asked  = Signal()           # the reader has the request
-        told   = Signal()           # the sequencer has the request
+        told   = Signal()           # the queue has the segment
         settle = Signal(range(SETTLE_CYCLES))
+
+        # A row for each slot, and the part.
+        layout  = segment_layout(config)
+        segment = Signal(layout)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=layout.size, depth=config.slots + 1)
         m.d.comb += [
             self.play.payload.start.eq(start),
             self.play.payload.count.eq(Mux(embed, self.embed_beats, self.play_count)),
-            self.segment.payload.embed.eq(embed),
-            self.segment.payload.slot.eq(slot),
-            self.segment.payload.beats.eq(self.play.payload.count),
+            segment.embed.eq(embed),
+            segment.slot.eq(slot),
+            segment.beats.eq(self.play.payload.count),
+            queue.w_data.eq(segment),
+            self.segment.payload.as_value().eq(queue.r_data),
+            self.segment.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.segment.ready),
         ]
 
         with m.FSM() as fsm:
@@ -138,10 +150,10 @@ class Player(wiring.Component):
                     m.next = "Request"
             with m.State("Request"):
                 m.d.comb += self.play.valid.eq(~asked)
-                m.d.comb += self.segment.valid.eq(~told)
+                m.d.comb += queue.w_en.eq(~told)
                 with m.If(self.play.valid & self.play.ready):
                     m.d.sync += asked.eq(1)
-                with m.If(self.segment.valid & self.segment.ready):
+                with m.If(queue.w_en & queue.w_rdy):
                     m.d.sync += told.eq(1)
                 with m.If(asked & told):
                     m.d.sync += asked.eq(0)
@@ -158,7 +170,7 @@ class Player(wiring.Component):
                     m.next = "Embedding"
             with m.State("Settle"):
                 # What one unit hands on may take a few cycles to show as work of the next.
-                with m.If(self.machine_idle):
+                with m.If(self.machine_idle & (queue.level == 0)):
                     m.d.sync += settle.eq(settle + 1)
                     with m.If(settle == SETTLE_CYCLES - 1):
                         m.next = "Idle"

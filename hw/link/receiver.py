@@ -33,8 +33,8 @@ class Receiver(wiring.Component):
     that waited before it is forgotten. It gets in even while nothing is taken from `o`, unless the
     ring is full.
 
-    Latency from the last symbol of a frame to its first octet is :attr:`LATENCY_CYCLES`; throughput is
-    one symbol per cycle.
+    Latency from the last symbol of a frame to its first octet is :attr:`LATENCY_CYCLES`, and one cycle
+    more where it begins a session; throughput is one symbol per cycle.
 
     Members
     -------
@@ -80,7 +80,7 @@ class Receiver(wiring.Component):
             taken.eq(self.i.valid & self.i.ready),
 
             ring.addresses.payload.eq(read),
-            ring.addresses.valid.eq(read != start),
+            ring.addresses.valid.eq((read != start) & ~self.restart),
 
             crc.start.eq(taken & symbol.end),
             crc.valid.eq(taken & ~symbol.end),
@@ -115,13 +115,15 @@ class Receiver(wiring.Component):
         m.d.comb += sound.eq(crc.match_detected & ~symbol.broken & (count <= MAX_FRAME)
                              & Mux(request, count == payload + (HEADER_BYTES + CRC_BYTES),
                                    count >= HEADER_BYTES + CRC_BYTES))
+        # In a register, because it resets nearly all that there is.
+        m.d.sync += self.restart.eq(0)
         with m.If(taken & symbol.end):
             m.d.sync += count.eq(0)
             with m.If(sound):
                 after = (start + HEADER_BYTES + payload)[:len(start)]
                 m.d.sync += [start.eq(after), place.eq(after)]
                 with m.If(hello & ~(live & (session == opening))):
-                    m.d.comb += self.restart.eq(1)
+                    m.d.sync += self.restart.eq(1)
                     m.d.sync += [read.eq(start), live.eq(1), session.eq(opening)]
             with m.Else():
                 m.d.sync += place.eq(start)

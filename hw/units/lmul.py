@@ -5,7 +5,7 @@ product of two significands ``(1 + x)(1 + y)`` is taken as ``1 + x + y + 2**-l``
 exponents and mantissas are added as one integer.
 """
 
-from amaranth import C, Cat, Module
+from amaranth import C, Module
 from amaranth.hdl import EnableInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out

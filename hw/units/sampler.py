@@ -10,7 +10,7 @@ from terngen.hw.stream import delay
 __all__ = ["LIST_LATENCY", "SHOW_LATENCY", "Sampler", "cycles"]
 
 #: Cycles from the choice of a candidate to that candidate.
-SHOW_LATENCY = 1
+SHOW_LATENCY = 2
 #: Cycles from the last one of a transfer to when the lists have its sums.
 LIST_LATENCY = 2
 
@@ -138,14 +138,20 @@ class Sampler(wiring.Component):
                     m.d.sync += kept_rows[place].eq(kept_rows[place].init)
                     m.d.sync += kept_sums[place].eq(kept_sums[place].init)
 
-        with m.Switch(self.slot):
-            for index in range(config.slots):
+        # The place in every list, and then the list.
+        asked = delay(m, self.slot, name="asked")
+        found = []
+        for kept_rows, kept_sums in zip(rows, sums):
+            shown = Signal(data.StructLayout({"row": 32, "sum": signed(width)}), name="shown", reset_less=True)
+            with m.Switch(self.place):
+                for place in range(config.top_k):
+                    with m.Case(place):
+                        m.d.sync += [shown.row.eq(kept_rows[place]), shown.sum.eq(kept_sums[place])]
+            found.append(shown)
+        with m.Switch(asked):
+            for index, shown in enumerate(found):
                 with m.Case(index):
-                    with m.Switch(self.place):
-                        for place in range(config.top_k):
-                            with m.Case(place):
-                                m.d.sync += self.row.eq(rows[index][place])
-                                m.d.sync += self.sum.eq(sums[index][place])
+                    m.d.sync += [self.row.eq(shown.row), self.sum.eq(shown.sum)]
         return m
 
 

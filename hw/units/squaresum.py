@@ -19,6 +19,8 @@ _TAIL_BITS = 16
 _ADD_CYCLES = 5
 #: Bits of the combined bins, with one more for a carry and one for an even exponent.
 _SUM_BITS = _BIN_BITS + 1 + _TAIL_BITS + 1
+#: Places of a wide step of the normalisation.
+_WIDE_STEP = 8
 
 
 class SquareSum(wiring.Component):
@@ -39,7 +41,7 @@ class SquareSum(wiring.Component):
     not in the memory yet, and is taken from where it is.
 
     A group of squares is taken in every cycle. After the last one none is taken until the result has been,
-    which comes ``LATENCY`` cycles later at most.
+    which comes ``LATENCY`` cycles later.
 
     Parameters
     ----------
@@ -179,15 +181,16 @@ class InverseRoot(wiring.Component):
     """The inverse of a square root, one bit in two cycles.
 
     Computes steps 2 to 4 of :func:`~terngen.hw.contract.formats.inverse_root`. The operand x is shifted to
-    the left in steps of two places. Then r, the largest integer with ``r * r * x <= 2**(2 * p)``, grows bit by
-    bit: with ``a = 4**k - r * r * x`` after k bits,
+    the left, eight places at a time and then two at a time, in as many cycles whatever it is. Then r, the
+    largest integer with ``r * r * x <= 2**(2 * p)``, grows bit by bit: with ``a = 4**k - r * r * x`` after
+    k bits,
 
         ``a' = 4 * a - d * b``, ``b' = 2 * b + (4 * d - 1) * x``, where ``b = (4 * r + 1) * x``
 
     and the next bit d is whether the new a is not negative. The adders work side by side, and in a cycle of its own
     d decides between what they have found.
 
-    Latency is ``LATENCY`` cycles at most; the next sum is taken when the result has been.
+    Latency is ``LATENCY`` cycles, whatever the sum; the next one is taken when the result has been.
 
     Parameters
     ----------
@@ -206,7 +209,9 @@ class InverseRoot(wiring.Component):
         self._digits = fmt.mantissa_bits + 3
         # A bin that is not zero holds M + 1 bits, and as many as the sum has below the highest bin.
         skipped      = _SUM_BITS - (fmt.mantissa_bits + 1 + _TAIL_BITS)
-        self.LATENCY = skipped // 2 + 2 * self._digits + 5
+        self._wide   = skipped // _WIDE_STEP            # steps of that many places
+        self._narrow = _WIDE_STEP // 2 - 1              # steps of two places
+        self.LATENCY = 1 + self._wide + self._narrow + 1 + 2 * self._digits + 2
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
                 "sum":     _SUM_BITS - 1,
@@ -233,7 +238,7 @@ class InverseRoot(wiring.Component):
         a       = Signal(size + bits + 4)
         b       = Signal(size + bits + 4)
         root    = Signal(self._digits)
-        left    = Signal(range(self._digits + 1))
+        left    = Signal(range(max(self._digits, self._wide + self._narrow) + 1))
         significand = Signal(bits + 2)
         rest    = Signal(len(a) + 3)
         more    = Signal(len(b))            # b for each bit that may be next
@@ -251,7 +256,7 @@ class InverseRoot(wiring.Component):
                     operand.eq(self.i.payload.sum << odd),
                     empty.eq(~self.i.payload.sum.any()),
                     field.eq(fmt.bias + (below + odd - _SUM_BITS) // 2 - (self.i.payload.highest << 2)),
-                    left.eq(self._digits),
+                    left.eq(self._wide + self._narrow),
                 ]
                 with m.If(self.i.valid):
                     m.next = "Normalise"
@@ -260,13 +265,15 @@ class InverseRoot(wiring.Component):
                     a.eq(1 << size - 4),
                     b.eq(x),
                     triple.eq(x + (x << 1)),
+                    left.eq(left - 1),
                 ]
-                with m.If(empty):
-                    m.d.sync += self.o.payload.eq(fmt.largest)
-                    m.next = "Done"
-                with m.Elif(operand[-2:].any()):
+                with m.If(left == 0):
+                    m.d.sync += left.eq(self._digits)
                     m.next = "Root"
-                with m.Else():
+                with m.Elif((left > self._narrow) & ~operand[-_WIDE_STEP:].any()):
+                    m.d.sync += operand.eq(operand << _WIDE_STEP)
+                    m.d.sync += field.eq(field + _WIDE_STEP // 2)
+                with m.Elif((left <= self._narrow) & ~operand[-2:].any()):
                     m.d.sync += operand.eq(operand << 2)
                     m.d.sync += field.eq(field + 1)
             with m.State("Root"):
@@ -289,6 +296,8 @@ class InverseRoot(wiring.Component):
                 tall     = significand[-1]
                 mantissa = significand[:bits] | tall.replicate(bits)
                 m.d.sync += self.o.payload.eq(rounded(fmt, mantissa, field, tall, tall, sign=C(0, 1), zero=C(0, 1)))
+                with m.If(empty):
+                    m.d.sync += self.o.payload.eq(fmt.largest)
                 m.next = "Done"
             with m.State("Done"):
                 m.d.comb += self.o.valid.eq(1)

@@ -19,7 +19,7 @@ from terngen.hw.units.activations import READ_LATENCY, Activations
 from terngen.hw.units.partials import ArraySignature, sum_width
 from terngen.hw.vendor.adder import add, add_subtract, add_three, has_three
 
-__all__ = ["TableArray", "Tables"]
+__all__ = ["ENTRIES", "ENTRY_BITS", "SHARE", "STEP_BITS", "TableArray", "Tables"]
 
 #: Entries of a table, with those that no octet selects.
 ENTRIES = 256
@@ -45,6 +45,10 @@ class _Step(data.Struct):
     move:  signed(4)    # from this digit to the next one
     end:   1            # with the next step the next tables take their turn
     full:  1            # with the next step all tables are full
+
+
+#: Bits of what happens in a step.
+STEP_BITS = _Step.as_shape().size
 
 
 def _program() -> list[dict[str, int]]:
@@ -174,7 +178,7 @@ class Tables(wiring.Component):
         with m.If(settled):
             m.d.sync += step.eq(program_port.data)
         with m.Else():
-            m.d.sync += step.eq(C(0, _Step.as_shape().size))
+            m.d.sync += step.eq(C(0, STEP_BITS))
 
         # The codes of a digit stand side by side, those of the digits one after the other.
         digit = Signal(range(TRITS_PER_BYTE * config.blocks(config.wide)))

@@ -13,7 +13,7 @@ from terngen.hw.stream import delay
 from terngen.hw.units.activations import Activations
 from terngen.hw.units.partials import ArraySignature, sum_width
 
-__all__ = ["TreeArray"]
+__all__ = ["TreeArray", "codes_at_once"]
 
 
 class TreeArray(wiring.Component):
@@ -54,7 +54,7 @@ class TreeArray(wiring.Component):
     @staticmethod
     def load_cycles(config: Config) -> int:
         """Cycles from one ``take`` to the next, at least: the loading of a block."""
-        return config.block_cols // _step(config) + 2
+        return config.block_cols // codes_at_once(config) + 2
 
     def elaborate(self, platform):
         m      = Module()
@@ -87,7 +87,7 @@ class TreeArray(wiring.Component):
     def _blocks(self, m: Module) -> list[list[Signal]]:
         """The codes of the block that is worked on, for each slot, when its first beat is decoded."""
         config = self._config
-        step   = _step(config)
+        step   = codes_at_once(config)
         words  = config.block_cols // step
         m.submodules.activations = activations = Activations(config, width=step)
         wiring.connect(m, wiring.flipped(self.fill), activations.fill)
@@ -134,7 +134,7 @@ class TreeArray(wiring.Component):
         return blocks
 
 
-def _step(config: Config) -> int:
+def codes_at_once(config: Config) -> int:
     """Codes that are loaded in one cycle: those of a lane group that lie in one block."""
     return min(config.lanes, config.lane_bytes)
 

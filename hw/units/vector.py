@@ -1,9 +1,15 @@
 """The vector unit: everything that is done element by element."""
 
+import dataclasses
 import functools
+import gc
 import operator
+import warnings
+from collections.abc import Mapping
+from typing import Self
 
 from amaranth import Array, C, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import UnusedElaboratable
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -26,7 +32,7 @@ from terngen.hw.units.site import SiteMultiply
 from terngen.hw.units.squaresum import SquareSum
 from terngen.hw.units.sums import SumsSignature
 
-__all__ = ["Vector", "command_layout"]
+__all__ = ["Timing", "Vector", "command_layout"]
 
 #: Operations that may have a parameter vector.
 _WEIGHTED = (*SCANS, Op.EMBED, Op.SQUARE, Op.GATE, Op.STORE)
@@ -61,6 +67,64 @@ class _Lane:
         self.tail       = SiteMultiply(fmt=fmt, multipliers=[sites.norm, sites.gate, sites.quantise])
         self.to_int8    = ToInt8(fmt=fmt)
         self.square     = Multiply(fmt=fmt.wide, multiplier=sites.square)
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """What the operations of a vector unit take.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+    result : mapping
+        Cycles from the issue of a group to its result, by operation.
+    leave, scale, factor, root : :class:`int`
+        Cycles from a result to the end of the pipeline; to scale the sums, to invert a peak and to take
+        a root.
+    """
+
+    config: Config
+    result: Mapping[Op, int]
+    leave:  int
+    scale:  int
+    factor: int
+    root:   int
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """That of the machine, without making hardware of it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnusedElaboratable)
+            timing = Vector(config).timing
+            gc.collect()        # components refer to each other, and warn when they go
+        return timing
+
+    def cycles(self, op: Op, length: int, *, active: int, last: bool = False) -> int:
+        """Cycles of an operation when nothing keeps it waiting, whatever its numbers.
+
+        Parameters
+        ----------
+        length : :class:`int`
+            Elements of a vector.
+        active : :class:`int`
+            Slots that take part.
+        last : :class:`bool`
+            The root of the sum of squares is taken.
+        """
+        groups = self.config.groups(length)
+        stream = (groups - 1) * self.config.lanes + 1 if op is Op.LOGITS else groups
+        leave  = self.result[op] + self.leave
+        if op is Op.LOGITS:                             # the last group still has to be sampled
+            leave = max(leave, self.result[op] + self.config.lanes - 1 + LIST_LATENCY)
+        each   = 2 + stream + leave + 1 + 1             # begin and end, drain, scalars
+        if op in DRAINS:
+            each += 2 * (self.scale + 1)
+        if op in SCANS:
+            each += 1 + self.factor
+        if op is Op.SQUARE and last:
+            each += 1 + self.root
+        return 2 + active * each + (self.config.slots - active) * 2
 
 
 class Vector(wiring.Component):
@@ -150,6 +214,9 @@ class Vector(wiring.Component):
         self._scale      = Multiply(fmt=fmt, multiplier=config.sites.dequantise)
         self._reciprocal = Reciprocal(fmt=fmt)
         self._squares    = SquareSum(fmt=fmt, lanes=config.lanes, slots=config.slots)
+        #: What the operations take.
+        self.timing = Timing(config, self._result, self._leave, self._scale.LATENCY,
+                             self._reciprocal.LATENCY, self._squares.LATENCY)
         super().__init__({
             "command":       In(stream.Signature(command_layout(config))),
             "mask":          In(config.slots),
@@ -175,30 +242,8 @@ class Vector(wiring.Component):
         })
 
     def cycles(self, op: Op, length: int, *, active: int, last: bool = False) -> int:
-        """Cycles of an operation when nothing keeps it waiting; with a root, at most.
-
-        Parameters
-        ----------
-        length : :class:`int`
-            Elements of a vector.
-        active : :class:`int`
-            Slots that take part.
-        last : :class:`bool`
-            The root of the sum of squares is taken.
-        """
-        groups = self._config.groups(length)
-        stream = (groups - 1) * self._config.lanes + 1 if op is Op.LOGITS else groups
-        leave  = self._result[op] + self._leave
-        if op is Op.LOGITS:                             # the last group still has to be sampled
-            leave = max(leave, self._result[op] + self._config.lanes - 1 + LIST_LATENCY)
-        each   = 2 + stream + leave + 1 + 1             # begin and end, drain, scalars
-        if op in DRAINS:
-            each += 2 * (self._scale.LATENCY + 1)
-        if op in SCANS:
-            each += 1 + self._reciprocal.LATENCY
-        if op is Op.SQUARE and last:
-            each += 1 + self._squares.LATENCY
-        return 2 + active * each + (self._config.slots - active) * 2
+        """See :meth:`Timing.cycles`."""
+        return self.timing.cycles(op, length, active=active, last=last)
 
     def elaborate(self, platform):
         m = Module()
@@ -273,6 +318,9 @@ class Vector(wiring.Component):
             self.sums.slot.eq(slot),
             self.codes.slot.eq(slot),
         ]
+        # The lists are emptied a cycle later, when the decision to begin is over.
+        opens = Signal()
+        m.d.comb += sampler.clear.eq(Mux(delay(m, opens, reset=True, name="cleared"), self.mask, 0))
         term = Signal()     # the last term of a sum of squares is offered
         with m.FSM():
             with m.State("Idle"):
@@ -288,7 +336,7 @@ class Vector(wiring.Component):
                           & (self.weights.ready | ~weighted)
                           & (self.codes.free | (op != Op.QUANTISE))):
                     with m.If((op == Op.LOGITS) & descriptor.first):
-                        m.d.comb += sampler.clear.eq(self.mask)
+                        m.d.comb += opens.eq(1)
                         m.d.sync += row.eq(0)
                     m.next = "Slot"
             with m.State("Slot"):

@@ -80,7 +80,7 @@ async def receives(dut, i_stall, o_stall):
     assert int(dut.drops.value) == sum(passed(frame) is None for frame in frames) + 1
     if not i_stall and not o_stall:
         assert source.cycles == list(range(source.cycles[0], source.cycles[0] + len(source.cycles)))
-        assert sink.cycles[0] - source.cycles[len(hello)] == Receiver.LATENCY_CYCLES
+        assert sink.cycles[0] - source.cycles[len(hello)] == Receiver.LATENCY_CYCLES + 1     # begins a session
 
 
 @cocotb.test(timeout_time=300, timeout_unit="us")

@@ -48,9 +48,10 @@ class Step:
 class Harness:
     def __init__(self, dut, *, play_stall=0.0, segment_stall=0.0, busy=0.0):
         self.dut     = dut
+        self.held    = False        # no segment is taken
         self.play    = Sink(dut, "play", shape=Play, stall=lambda: rng.random() < play_stall)
         self.segment = Sink(dut, "segment", shape=segment_layout(CONFIG),
-                            stall=lambda: rng.random() < segment_stall)
+                            stall=lambda: self.held or rng.random() < segment_stall)
         self.busy    = busy
         self.idle    = []           # of the machine, in each cycle
         self.taking  = []           # tasks
@@ -103,6 +104,24 @@ async def asks_for_rows_and_part(dut, play_stall, segment_stall, busy):
         taken = await harness.play_step(step)
         if not (play_stall or segment_stall or busy):
             assert taken == step.cycles
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def runs_ahead(dut):
+    """All of a step is asked for while its first segment waits."""
+    harness = Harness(dut)
+    await reset(dut)
+    for _ in range(5):
+        step = Step()
+        step.mask, step.embed, step.play = (1 << CONFIG.slots) - 1, (7, 5), (1000, 10**6)
+        harness.held = True
+        playing = cocotb.start_soon(harness.play_step(step))
+        await ClockCycles(dut.clk, cycles(CONFIG, tokens=step.on))
+        plays, segments = harness.taking
+        assert plays.done()
+        assert not segments.done()
+        harness.held = False
+        await playing
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -68,7 +68,7 @@ async def matches_contract(dut, i_stall, o_stall):
                        f"{expected[wrong[0]]:#x}, not {actual[wrong[0]]:#x}")
     if not i_stall and not o_stall:
         for index, last in enumerate(lasts):
-            assert sink.cycles[index] - source.cycles[last] <= int(os.environ["LATENCY"])
+            assert sink.cycles[index] - source.cycles[last] == int(os.environ["LATENCY"])
         apart = np.diff(source.cycles)
         assert (np.delete(apart, [last for last in lasts if last < len(apart)]) == 1).all()
 

@@ -4,8 +4,8 @@
 // are decided before its clock edge, from what was true after the last one, so that each cycle
 // takes two evaluations: one lets the inputs settle, the other is the edge.
 //
-// The build defines HAS_MEMORY, HAS_TRACE and HAS_RESET, each 0 or 1, by the ports of the top, and
-// WAVEFORM. Verilator writes `__` in a name as `___05F`.
+// The build defines HAS_MEMORY, HAS_TRACE, HAS_BUSY and HAS_RESET, each 0 or 1, and CHANNELS, the
+// number of AXI4 ports, by the ports of the top; and WAVEFORM. Verilator writes `__` in a name as `___05F`.
 
 #include "harness.h"
 
@@ -29,19 +29,24 @@ namespace {
 class Stall {
 public:
     Stall(uint64_t seed, uint64_t stream, uint32_t probability)
-        : state_{mix(seed * 8 + stream) | 1}, probability_{probability} {}
+        : state_{mix(seed * STREAMS + stream) | 1}, probability_{probability} {}
 
-    bool operator()() {
-        if (!probability_)
-            return false;
+    bool operator()() { return probability_ && draw() < probability_; }
+
+    // A number from 0 to `highest`.
+    uint64_t upto(uint32_t highest) { return highest ? draw() * (uint64_t(highest) + 1) >> 32 : 0; }
+
+private:
+    static constexpr uint64_t STREAMS = 128;
+
+    uint64_t draw() {
         // xorshift64 (Marsaglia, "Xorshift RNGs", 2003)
         state_ ^= state_ << 13;
         state_ ^= state_ >> 7;
         state_ ^= state_ << 17;
-        return uint32_t(state_ >> 32) < probability_;
+        return state_ >> 32;
     }
 
-private:
     // Finalizer of splitmix64 (Steele et al., 2014): spreads seeds that lie close together.
     static uint64_t mix(uint64_t x) {
         x += 0x9e3779b97f4a7c15;
@@ -54,19 +59,218 @@ private:
     uint32_t probability_;
 };
 
+#if HAS_MEMORY || CHANNELS
+
+enum class Turn { NONE, PAUSE, FREE };
+
+// Time of a memory: its clock, its rows, its refresh.
+class Pace {
+public:
+    // `index` of `count` memories, whose phases are spread.
+    Pace(const Parameters &p, uint64_t stream, uint64_t index = 0, uint64_t count = 1)
+        : p_{p}, stall_{p.seed, stream, p.stall_memory}, credit_{p.rate_of * index / count},
+          phase_{p.refresh_period * index / count} {}
+
+    // A cycle of the machine passes: whether it is one of the memory, and whether that is free to give a
+    // beat: the one at `beat`, if there is a `next` one.
+    Turn operator()(bool next, uint64_t beat) {
+        credit_ += p_.rate;
+        if (credit_ < p_.rate_of)
+            return Turn::NONE;
+        credit_ -= p_.rate_of;
+        if (p_.refresh_period) {
+            const bool refreshing = phase_ < p_.refresh_pause;
+            if (++phase_ == p_.refresh_period)
+                phase_ = 0;
+            if (refreshing)
+                return Turn::PAUSE;
+        }
+        if (!next)
+            return Turn::FREE;
+        if (p_.row_beats) {
+            if (beat - row_ >= p_.row_beats) {
+                row_ = beat - beat % p_.row_beats;
+                opening_ = p_.row_pause;
+            }
+            if (opening_) {
+                opening_--;
+                return Turn::PAUSE;
+            }
+        }
+        return stall_() ? Turn::PAUSE : Turn::FREE;
+    }
+
+private:
+    const Parameters &p_;
+    Stall stall_;
+    uint64_t credit_, phase_;
+    uint64_t row_ = uint64_t(1) << 63;      // first beat of the open row; none is open
+    uint64_t opening_ = 0;
+};
+
+// Beats that were asked for.
+struct Request {
+    uint64_t beat, count, ready_at;
+};
+
+#endif
+
+#if CHANNELS
+
+constexpr size_t PART_BYTES = BEAT_BYTES / CHANNELS;
+
+// A memory behind an AXI4 port: bursts of reads are answered in order, writes are single.
+struct Axi {
+    IData *araddr;
+    CData *arlen, *arvalid, *arready;
+    void  *rdata;
+    CData *rlast, *rvalid, *rready;
+    IData *awaddr;
+    CData *awvalid, *awready;
+    void  *wdata;
+    CData *wvalid, *wready, *bvalid, *bready;
+};
+
+class Channel {
+public:
+    Channel(const Parameters &p, uint64_t index, const Axi &axi, std::vector<uint8_t> &memory)
+        : p_{p}, axi_{axi}, index_{index}, memory_{memory}, pace_{p, stream(0), index, CHANNELS},
+          stall_ar_{p.seed, stream(1), p.stall_memory}, stall_aw_{p.seed, stream(2), p.stall_memory},
+          stall_w_{p.seed, stream(3), p.stall_memory}, stall_b_{p.seed, stream(4), p.stall_memory},
+          jitter_{p.seed, stream(5), 0} {}
+
+    void drive(Counters &counters, bool busy) {
+        const bool next = !giving_ && !bursts_.empty() && counters.cycles >= bursts_.front().ready_at;
+        const Turn turn = pace_(next, next ? bursts_.front().beat : 0);
+        if (turn == Turn::FREE && next) {
+            giving_ = true;
+            const size_t place = bursts_.front().beat * BEAT_BYTES + index_ * PART_BYTES;
+            if (place + PART_BYTES <= memory_.size())
+                std::memcpy(axi_.rdata, &memory_[place], PART_BYTES);
+            else
+                std::memset(axi_.rdata, 0, PART_BYTES);
+            *axi_.rlast = bursts_.front().count == 1;
+        } else if (busy) {
+            counters.source_idle   += turn == Turn::FREE;
+            counters.source_paused += turn == Turn::PAUSE;
+        }
+        if (!answering_ && !answers_.empty() && counters.cycles >= answers_.front() && !stall_b_())
+            answering_ = true;
+        *axi_.rvalid  = giving_;
+        *axi_.bvalid  = answering_;
+        *axi_.arready = bursts_.size() < BURSTS && !stall_ar_();
+        *axi_.awready = addresses_.size() < BURSTS && !stall_aw_();
+        *axi_.wready  = data_.size() < BURSTS && !stall_w_();
+    }
+
+    void sample(Counters &counters) {
+        if (*axi_.rready) {
+            if (giving_) {
+                giving_ = false;
+                if (index_ == 0)
+                    counters.beats++;
+                bursts_.front().beat++;
+                if (--bursts_.front().count == 0)
+                    bursts_.pop_front();
+            } else if (!bursts_.empty() && index_ == 0) {
+                counters.withheld++;
+            }
+        }
+        if (*axi_.arvalid && *axi_.arready) {
+            // As an interconnect would, it gives the answers of one burst after those of the other.
+            const uint64_t latency = p_.latency + jitter_.upto(p_.jitter);
+            bursts_.push_back({*axi_.araddr / PART_BYTES, uint64_t(*axi_.arlen) + 1, counters.cycles + latency});
+            if (index_ == 0)
+                counters.requests++;
+        }
+        if (answering_ && *axi_.bready) {
+            answering_ = false;
+            answers_.pop_front();
+        }
+        if (*axi_.awvalid && *axi_.awready)
+            addresses_.push_back(*axi_.awaddr / PART_BYTES);
+        if (*axi_.wvalid && *axi_.wready) {
+            const auto *octets = static_cast<const uint8_t *>(axi_.wdata);
+            data_.emplace_back(octets, octets + PART_BYTES);
+        }
+        while (!addresses_.empty() && !data_.empty()) {
+            const size_t place = addresses_.front() * BEAT_BYTES + index_ * PART_BYTES;
+            if (place + PART_BYTES > memory_.size())
+                memory_.resize((addresses_.front() + 1) * BEAT_BYTES);
+            std::memcpy(&memory_[place], data_.front().data(), PART_BYTES);
+            addresses_.pop_front();
+            data_.pop_front();
+            answers_.push_back(counters.cycles + p_.latency + jitter_.upto(p_.jitter));
+            if (index_ == 0)
+                counters.loads++;
+        }
+    }
+
+    void reset() {
+        bursts_.clear();
+        addresses_.clear();
+        data_.clear();
+        answers_.clear();
+        giving_ = answering_ = false;
+        *axi_.arready = *axi_.awready = *axi_.wready = *axi_.rvalid = *axi_.bvalid = 0;
+    }
+
+private:
+    // The first streams are those of the link and of a memory without channels.
+    uint64_t stream(uint64_t which) const { return 8 + 6 * index_ + which; }
+
+    static constexpr size_t BURSTS = 32;
+
+    const Parameters &p_;
+    Axi axi_;
+    uint64_t index_;
+    std::vector<uint8_t> &memory_;
+    Pace pace_;
+    Stall stall_ar_, stall_aw_, stall_w_, stall_b_, jitter_;
+    std::deque<Request> bursts_;
+    std::deque<uint64_t> addresses_, answers_;
+    std::deque<std::vector<uint8_t>> data_;
+    bool giving_ = false, answering_ = false;
+};
+
+#define AXI_PORT(port, c) &top_->axi___05F##c##___05F##port
+#define AXI(c) Axi{AXI_PORT(araddr, c), AXI_PORT(arlen, c), AXI_PORT(arvalid, c), AXI_PORT(arready, c), \
+                   AXI_PORT(rdata, c), AXI_PORT(rlast, c), AXI_PORT(rvalid, c), AXI_PORT(rready, c),    \
+                   AXI_PORT(awaddr, c), AXI_PORT(awvalid, c), AXI_PORT(awready, c),                     \
+                   AXI_PORT(wdata, c), AXI_PORT(wvalid, c), AXI_PORT(wready, c),                        \
+                   AXI_PORT(bvalid, c), AXI_PORT(bready, c)}
+
+#endif
+
 class Machine {
 public:
     explicit Machine(const Parameters &p)
         : p_{p}, stall_in_{p.seed, 0, p.stall_in}, stall_out_{p.seed, 1, p.stall_out}
 #if HAS_MEMORY
-        , stall_play_{p.seed, 2, p.stall_memory}, stall_beats_{p.seed, 3, p.stall_memory},
-          stall_load_{p.seed, 4, p.stall_memory}
+        , pace_{p_, 3}, stall_play_{p.seed, 2, p.stall_memory}, stall_load_{p.seed, 4, p.stall_memory},
+          jitter_{p.seed, 5, 0}
 #endif
     {
 #if WAVEFORM
         context_->traceEverOn(true);
 #endif
         top_ = std::make_unique<Vmachine>(context_.get(), "");
+#if CHANNELS
+        const Axi ports[] = {
+            AXI(0), AXI(1),
+#if CHANNELS > 2
+            AXI(2), AXI(3),
+#endif
+#if CHANNELS > 4
+            AXI(4), AXI(5), AXI(6), AXI(7),
+#endif
+#if CHANNELS > 8
+            AXI(8), AXI(9), AXI(10), AXI(11), AXI(12), AXI(13), AXI(14), AXI(15),
+#endif
+        };
+        for (size_t index = 0; index < CHANNELS; index++)
+            channels_.emplace_back(p_, index, ports[index], memory_);
+#endif
     }
 
     ~Machine() { top_->final(); }
@@ -84,6 +288,8 @@ public:
             const bool take = !stall_out_();
             top_->link_o___05Fready = take;
             drive_memory();
+            if (recording)
+                inputs_.push_back(Inputs::of(*top_));
             settle();
             const bool taken = offering_octet_ && top_->link_i___05Fready;
             if (take && top_->link_o___05Fvalid)
@@ -114,13 +320,31 @@ public:
         top_->beats___05Fvalid = 0;
         top_->load___05Fready  = 0;
 #endif
+#if CHANNELS
+        for (Channel &channel : channels_)
+            channel.reset();
+#endif
         while (cycles--) {
             settle();
             edge();
         }
 #if HAS_RESET
+        // The shell hands the reset on one cycle later.
         top_->rst = 0;
+        settle();
+        edge();
 #endif
+    }
+
+    uint64_t replay(const Machine &recorded) {
+        uint64_t octets = 0;
+        for (const Inputs &inputs : recorded.inputs_) {
+            inputs.set(*top_);
+            settle();
+            octets += top_->link_o___05Fvalid & top_->link_o___05Fready;
+            edge();
+        }
+        return octets;
     }
 
     void write(uint64_t offset, const uint8_t *octets, uint64_t n) {
@@ -152,6 +376,7 @@ public:
 #endif
 
     bool tracing = false;
+    bool recording = false;
     std::vector<uint32_t> events;
 
     const Counters &counters() const { return counters_; }
@@ -184,24 +409,37 @@ private:
 #endif
     }
 
+    // Whether a run is under way; without that port, always.
+    bool busy() const {
+#if HAS_BUSY
+        return top_->busy;
+#else
+        return true;
+#endif
+    }
+
     void drive_memory() {
 #if HAS_MEMORY
-        refreshing_ = false;
-        if (p_.refresh_period) {
-            refreshing_ = phase_ < p_.refresh_pause;
-            if (++phase_ == p_.refresh_period)
-                phase_ = 0;
-        }
-        if (!offering_beat_ && !requests_.empty() && counters_.cycles >= requests_.front().ready_at
-                && !refreshing_ && !stall_beats_()) {
+        const bool next = !offering_beat_ && !requests_.empty()
+                          && counters_.cycles >= requests_.front().ready_at;
+        const uint64_t beat = next ? requests_.front().beat : 0;
+        const Turn turn = pace_(next, beat);
+        if (turn == Turn::FREE && next) {
             offering_beat_ = true;
-            const uint64_t beat = requests_.front().beat;
             read(beat * BEAT_BYTES, reinterpret_cast<uint8_t *>(&top_->beats___05Fpayload),
                  BEAT_BYTES);
+        } else if (turn != Turn::NONE && busy()) {
+            counters_.source_idle   += turn == Turn::FREE;
+            counters_.source_paused += turn == Turn::PAUSE;
         }
         top_->beats___05Fvalid = offering_beat_;
         top_->play___05Fready  = requests_.size() < REQUESTS && !stall_play_();
         top_->load___05Fready  = !stall_load_();
+#endif
+#if CHANNELS
+        const bool in_step = busy();
+        for (Channel &channel : channels_)
+            channel.drive(counters_, in_step);
 #endif
     }
 
@@ -224,7 +462,8 @@ private:
             const uint64_t play = top_->play___05Fpayload;    // start in the low half, then count
             counters_.requests++;
             if (play >> 32)
-                requests_.push_back({play & 0xffffffff, play >> 32, counters_.cycles + p_.latency});
+                requests_.push_back({play & 0xffffffff, play >> 32,
+                                     counters_.cycles + p_.latency + jitter_.upto(p_.jitter)});
         }
         if (top_->load___05Fvalid && top_->load___05Fready) {
             uint8_t load[sizeof top_->load___05Fpayload];     // address, then the beat
@@ -234,6 +473,10 @@ private:
             write(uint64_t(address) * BEAT_BYTES, load + sizeof address, BEAT_BYTES);
             counters_.loads++;
         }
+#endif
+#if CHANNELS
+        for (Channel &channel : channels_)
+            channel.sample(counters_);
 #endif
     }
 
@@ -250,8 +493,43 @@ private:
 #endif
     }
 
+    struct Inputs {
+        CData link_valid, link_payload, link_ready;
+#if HAS_MEMORY
+        CData beats_valid, play_ready, load_ready;
+        uint8_t beats_payload[BEAT_BYTES];
+#endif
+
+        static Inputs of(const Vmachine &top) {
+            Inputs in;
+            in.link_valid   = top.link_i___05Fvalid;
+            in.link_payload = top.link_i___05Fpayload;
+            in.link_ready   = top.link_o___05Fready;
+#if HAS_MEMORY
+            in.beats_valid  = top.beats___05Fvalid;
+            in.play_ready   = top.play___05Fready;
+            in.load_ready   = top.load___05Fready;
+            std::memcpy(in.beats_payload, &top.beats___05Fpayload, BEAT_BYTES);
+#endif
+            return in;
+        }
+
+        void set(Vmachine &top) const {
+            top.link_i___05Fvalid   = link_valid;
+            top.link_i___05Fpayload = link_payload;
+            top.link_o___05Fready   = link_ready;
+#if HAS_MEMORY
+            top.beats___05Fvalid    = beats_valid;
+            top.play___05Fready     = play_ready;
+            top.load___05Fready     = load_ready;
+            std::memcpy(&top.beats___05Fpayload, beats_payload, BEAT_BYTES);
+#endif
+        }
+    };
+
     Parameters p_;
     Counters counters_{};
+    std::vector<Inputs> inputs_;
     std::unique_ptr<VerilatedContext> context_ = std::make_unique<VerilatedContext>();
     std::unique_ptr<Vmachine> top_;
     std::vector<uint8_t> memory_;
@@ -259,18 +537,18 @@ private:
     Stall stall_in_, stall_out_;
 
 #if HAS_MEMORY
-    struct Request {
-        uint64_t beat, count, ready_at;
-    };
     // As many as a memory controller would queue: the latency of a request then passes while the
     // one before it is served.
     static constexpr size_t REQUESTS = 4;
 
-    Stall stall_play_, stall_beats_, stall_load_;
+    Pace pace_;
+    Stall stall_play_, stall_load_, jitter_;
     std::deque<Request> requests_;
-    uint32_t phase_ = 0;
-    bool refreshing_ = false;
     bool offering_beat_ = false;
+#endif
+
+#if CHANNELS
+    std::vector<Channel> channels_;
 #endif
 
 #if WAVEFORM
@@ -316,6 +594,12 @@ void machine_trace_take(void *machine, uint32_t *words) {
     std::vector<uint32_t> &events = of(machine).events;
     std::copy(events.begin(), events.end(), words);
     events.clear();
+}
+
+void machine_record(void *machine) { of(machine).recording = true; }
+
+uint64_t machine_replay(void *machine, const void *recorded) {
+    return of(machine).replay(*static_cast<const Machine *>(recorded));
 }
 
 void machine_counters(void *machine, Counters *counters) { *counters = of(machine).counters(); }

@@ -9,14 +9,19 @@
 struct Parameters {
     uint64_t seed;
     uint32_t latency;           // cycles from a request to its first beat
-    uint32_t refresh_period;    // cycles from one pause to the next; 0: none
+    uint32_t jitter;            // cycles that it may be longer
+    uint32_t rate, rate_of;     // cycles of the memory in `rate_of` cycles of the machine
+    uint32_t row_beats;         // beats of a row; 0: no rows
+    uint32_t row_pause;         // cycles of the memory from one row to another
+    uint32_t refresh_period;    // cycles of the memory from one pause to the next; 0: none
     uint32_t refresh_pause;     // cycles of a pause
-    uint32_t stall_memory;      // play, beats, load
+    uint32_t stall_memory;      // play, beats, load, or each AXI4 channel
     uint32_t stall_in;          // link_i
     uint32_t stall_out;         // link_o
 };
 
-// All since power-up.
+// All since power-up. Of a striped tape, `beats`, `withheld` and `requests` are those of the first memory,
+// and `source_idle` and `source_paused` are sums over the memories.
 struct Counters {
     uint64_t cycles;
     uint64_t beats;             // beats given
@@ -26,6 +31,8 @@ struct Counters {
     uint64_t octets_in;
     uint64_t octets_out;
     uint64_t events;            // events traced
+    uint64_t source_idle;       // of a run: cycles in which a memory could give a beat and did not
+    uint64_t source_paused;     // of a run: cycles in which a memory opened a row, refreshed, stalled
 };
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -51,6 +58,11 @@ EXPORT void machine_memory_read(void *machine, uint64_t offset, uint8_t *octets,
 EXPORT void machine_trace(void *machine, int on);
 EXPORT uint64_t machine_trace_words(void *machine);
 EXPORT void machine_trace_take(void *machine, uint32_t *words);
+
+// Remember all inputs from now on, and play what another machine of the library remembers: the clock and
+// inputs, and nothing else. Gives the octets that came out. Not for striped tapes.
+EXPORT void machine_record(void *machine);
+EXPORT uint64_t machine_replay(void *machine, const void *recorded);
 
 EXPORT void machine_counters(void *machine, Counters *counters);
 

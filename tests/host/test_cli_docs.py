@@ -20,7 +20,9 @@ ARGUMENTS = {
     "run":        ["run", "fairy.tape", "--tokens", "1"],
     "logits":     ["logits", "fairy.tape", "--tokens", "tokens.npy", "--out", "golden.npy"],
     "perplexity": ["perplexity", "fairy.tape", "--text", "text.txt"],
+    "estimate":   ["estimate", "fairy.tape"],
     "bench":      ["bench", "fairy.tape", "--tokens", "1"],
+    "synth":      ["synth", "to-int8"],
 }
 
 

@@ -1,12 +1,25 @@
-"""The models in the repository are whole, and of the sizes that their cards say."""
+"""The models in the repository are whole, of the sizes that their cards say, and as good."""
 
+import dataclasses
+import json
+import re
+
+import numpy as np
 import pytest
 from safetensors import safe_open
 
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.text import Language
+from terngen.host.train.settings import Recipe
 
 MODELS = {"fairy-1m": (128, 4, 1024, 1_179_648), "fairy-5m": (256, 6, 2048, 5_636_096)}
+
+#: Bits per byte that each must reach.
+GOALS = {"fairy-1m": 1.51, "fairy-5m": 1.38}
+
+#: How near a weight may lie to the threshold of its trit, as a share of the threshold: what rounding to
+#: bfloat16 moves it by, at most.
+GAP = 2**-8
 
 
 @pytest.fixture(params=MODELS)
@@ -30,6 +43,31 @@ def test_stored_in_half(folder):
         assert {file.get_slice(key).get_dtype() for key in file.keys()} == {"BF16"}
 
 
+def test_weights_keep_off_thresholds(folder):
+    """No trit depends on how its weight was rounded, or in which order a mean is taken."""
+    checkpoint = Checkpoint.open(folder)
+    matrices   = [name for name in checkpoint.geometry.tensors if re.search(r"(_proj|lm_head)\.weight$", name)]
+    weights    = {name: np.abs(checkpoint.tensor(name).astype(np.float64)) for name in matrices}
+    assert sum(weight.size for weight in weights.values()) == checkpoint.geometry.ternary_weights
+    for name, weight in weights.items():
+        nearest = np.abs(weight / (weight.mean() / 2) - 1).min()
+        assert nearest > GAP, name
+
+
+def test_training_report(folder, name):
+    """The run that made the model reached the goal, and the card has its command."""
+    report = json.loads((folder / "training.json").read_text())
+    card   = " ".join((folder / "README.md").read_text().replace("\\\n", " ").split())
+    assert report["bits_per_byte"] <= GOALS[name]
+    assert report["ternary_weights"] == MODELS[name][3]
+    recipe  = {field.name: report[field.name] for field in dataclasses.fields(Recipe)}
+    dropout = re.search(r"--vocab \d+ --dropout ([\d.]+)", card)
+    assert Recipe(**recipe) == Recipe(steps=int(re.search(r"--steps (\d+)", card)[1]),
+                                      dropout=float(dropout[1]) if dropout else 0)
+    stated = re.search(r"\| `reference`, float32 \| ([\d.]+) \|", card)[1]
+    assert float(stated) == pytest.approx(report["bits_per_byte"], abs=1e-4)
+
+
 def test_tokenizer(folder):
     language = Language.of_checkpoint(Checkpoint.open(folder))
     text     = "Once upon a time, said the king -- \"and never again!\"\n\t" + "".join(map(chr, range(128)))
@@ -44,4 +82,3 @@ def test_card(folder, name):
     hidden, layers, vocab, weights = MODELS[name]
     assert f"--hidden {hidden} --layers {layers} --vocab {vocab}" in card
     assert f"{weights:_}".replace("_", " ") in card
-    assert "bits per byte" in card

@@ -79,7 +79,6 @@ def test_valid_wrong(text, tmp_path):
     (["--rate", "nan"], "Rate must be a positive number, not nan"),
     (["--weight-decay", -1], "Weight decay must be at least 0 and below 1 / rate, not -1.0"),
     (["--dropout", 1], "Dropout must be at least 0 and below 1, not 1.0"),
-    (["--teacher-weight", 2], "Teacher weight must be between 0 and 1, not 2.0"),
     (["--vocab", 100], "Vocabulary must be at least 131, not 100"),
 ])
 def test_options_wrong(text, tmp_path, options, message):
@@ -102,11 +101,3 @@ def test_tokenizer_wrong(text, tmp_path):
     result = train(text, tmp_path / "model", "--tokenizer", tmp_path / "tokenizer.json")
     assert result.exit_code == 8
     assert "tokenizer.json cannot be read: No such file or directory" in result.stderr
-
-
-def test_teacher_wrong(text, tiny, tmp_path):
-    result = train(text, tmp_path / "model", "--teacher", tmp_path / "teacher")
-    assert result.exit_code == 8
-    result = train(text, tmp_path / "model", "--teacher", tiny)
-    assert result.exit_code == 8
-    assert "must have its tokenizer.json, or the model cannot learn from it" in result.stderr

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ MEMORIES = {
     "ideal":   MemoryModel(),
     "latency": MemoryModel(latency=20),
     "refresh": MemoryModel(latency=5, refresh_period=13, refresh_pause=4),
+    "rate":    MemoryModel(rate=Fraction(3, 7), latency=9, jitter=30),
+    "rows":    MemoryModel(row_beats=8, row_pause=3, refresh_period=90, refresh_pause=7),
     "stalls":  MemoryModel(latency=3, refresh_period=31, refresh_pause=4, stall=0.4),
 }
 
@@ -170,7 +173,7 @@ def test_link(plain, stall_in, stall_out):
     if not stall_in and not stall_out:
         assert counters.cycles == 2 * 255       # the component takes one cycle each way
     else:
-        assert counters.cycles > 2.3 * 255
+        assert counters.cycles > 2.15 * 255
 
 
 def test_stops(plain):
@@ -222,7 +225,77 @@ def test_refresh(plain):
     model  = CompiledModel(plain, memory=memory)
     copy(model, CONFIG, 0, 210, 0)
     assert model.counters.withheld in (87, 90, 93)      # 30 periods, cut somewhere
-    assert memory.share == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("rate", ["1", "15/16", "3/7", "1/5"])
+def test_rate(plain, rate):
+    """At most n beats in any d cycles, evenly spread; all of them taken if nobody makes it wait."""
+    model = CompiledModel(plain, memory=MemoryModel(rate=Fraction(rate)))
+    n, d  = Fraction(rate).as_integer_ratio()
+    model.memory_write(0, bytes(255 * CONFIG.beat_bytes))
+    assert model.run(bytes([COPY, 0, 255, 0]), max_cycles=100) == (4, b"")
+    counts = []
+    while model.run(want=1, max_cycles=1) == (0, b""):
+        counts.append(model.counters.beats)
+    counts = np.array(counts[2:])
+    counts = counts[:counts.argmax()]                   # the last beat has not been given
+    assert counts[-1] - counts[0] > 200
+    for window in range(1, len(counts)):
+        given = counts[window:] - counts[:-window]
+        assert abs(given * d - window * n).max() < d
+    assert (counts[d:] - counts[:-d] == n).all()
+
+
+def test_rows(plain):
+    """A pause before the first beat of another row, and after a refresh none besides its own."""
+    model = CompiledModel(plain, memory=MemoryModel(row_beats=16, row_pause=5))
+    copy(model, CONFIG, 10, 22, 0)                      # rows 0 and 1
+    assert model.counters.withheld == 2 * 5
+    copy(model, CONFIG, 31, 1, 0)                       # still open
+    assert model.counters.withheld == 2 * 5
+    copy(model, CONFIG, 0, 1, 0)
+    assert model.counters.withheld == 3 * 5
+    assert model.counters.source_paused == 3 * 5
+
+
+def test_share(plain):
+    """A long play takes as long as the description promises."""
+    memory = MemoryModel(rate=Fraction(7, 8), row_beats=16, row_pause=2, refresh_period=50, refresh_pause=5)
+    model  = CompiledModel(plain, memory=memory)
+    before = model.counters
+    for _ in range(20):
+        copy(model, CONFIG, 0, 240, 0)
+    after  = model.counters
+    paused = after.source_paused - before.source_paused
+    idle   = after.source_idle - before.source_idle
+    cycles = after.cycles - before.cycles
+    # Every cycle of the memory gives a beat, is a pause, or is idle.
+    assert 20 * 240 + paused + idle == pytest.approx(cycles * 7 / 8, abs=1)
+    assert 20 * 240 / (cycles * 7 / 8 - idle) == pytest.approx(memory.share, rel=0.01)
+
+
+def test_source_idle(plain):
+    """The memory idles until it is asked, and while what it gave is not taken."""
+    model = CompiledModel(plain, memory=MemoryModel(latency=4))
+    copy(model, CONFIG, 0, 100, 0)
+    counters = model.counters
+    assert counters.source_idle == counters.cycles - 100
+    assert counters.source_paused == 0
+
+
+def test_jitter(plain):
+    """Latencies differ, and are never longer than they may be."""
+    found = set()
+    for seed in range(20):
+        model = CompiledModel(plain, memory=MemoryModel(latency=10, jitter=3), seed=seed)
+        copy(model, CONFIG, 0, 5, 0)
+        found.add(model.counters.withheld - 9)
+    assert found == {0, 1, 2, 3}
+
+
+def test_channels_wrong(plain):
+    with pytest.raises(ValueError, match=r"^Machine has a tape in 1 memories, so memory channels must be 1, not 4$"):
+        CompiledModel(plain, memory=MemoryModel(channels=4))
 
 
 def test_stall_probability(plain):
@@ -283,6 +356,19 @@ def test_trace(library, config):
     model.trace(False)
     copy(model, config, 0, 5, 10)
     assert len(model.take_trace()) == 0
+
+
+def test_replay(plain):
+    """The bare simulator does again what was recorded, without a memory."""
+    recorded = CompiledModel(plain, memory=MEMORIES["stalls"], stall_in=0.3, stall_out=0.3, seed=8)
+    recorded.record()
+    copy(recorded, CONFIG, 3, 100, 150)
+    recorded.run(b"\x01\x02", want=2, max_cycles=100)
+    bare = CompiledModel(plain)
+    assert bare.replay(recorded) == recorded.counters.octets_out == 3
+    assert bare.counters.cycles == recorded.counters.cycles
+    assert bare.counters.beats == 0
+    assert bare.run(b"\x01", want=1, max_cycles=10) == (1, b"\xfe")
 
 
 def test_without_memory_and_trace():

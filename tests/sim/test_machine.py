@@ -6,6 +6,7 @@ do the memory's streams.
 
 import dataclasses
 import functools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -274,6 +275,36 @@ def test_on_chip(make_tape, bench):
     machine = bench(tape, onchip=len(tape.image) // tape.config.beat_bytes, link_stall=0.1)
     greedy(machine.device, 6, seed=2)
     assert machine.gate()["mismatches"] == 0
+
+
+def test_striped(make_tape, bench):
+    """A tape over four memories, loaded through the link and their ports; each has random latencies and stalls."""
+    tape    = make_tape("tests/data/reference/tiny", slots=1)
+    memory  = MemoryModel(channels=4, latency=30, jitter=60, refresh_period=701, refresh_pause=43, stall=0.1)
+    machine = bench(tape, memory=memory, link_stall=0.1, seed=4)
+    assert machine.simulated.model.counters.loads == len(tape.image) // tape.config.beat_bytes
+    assert machine.simulated.model.memory_read(0, len(tape.image)) == tape.image.tobytes()
+    greedy(machine.device, 6, seed=2)
+    assert machine.gate()["mismatches"] == 0
+
+
+def test_source_never_waits(make_tape, bench):
+    """With a deep queue no pause of the machine reaches a memory that is slower: what it idles is the start of a
+    step and what the machine does after the last beat, which takes as long whatever the memory."""
+    tape = make_tape("models/fairy-1m", prefetch=8192)
+    lost = {}
+    for rate in Fraction(1, 2), Fraction(3, 4):
+        machine = bench(tape, memory=MemoryModel(rate=rate, latency=10), direct=True)
+        machine.start()
+        figures = machine.figures(greedy(machine.device, 2, seed=1))
+        assert machine.gate()["mismatches"] == 0
+        assert figures["peak_bytes_per_cycle"] == 8 * rate
+        beats = figures["tape_bytes_per_token"] / tape.config.beat_bytes
+        idle  = figures["source_idle_per_token"]
+        assert figures["attainment"] == pytest.approx(beats / (beats + idle), rel=1e-3)
+        lost[rate] = float(idle / rate)             # in cycles of the machine
+    assert 0 < lost[Fraction(3, 4)] < 0.02 * beats
+    assert lost[Fraction(1, 2)] == pytest.approx(lost[Fraction(3, 4)], abs=8)
 
 
 VARIANTS = {

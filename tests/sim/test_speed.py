@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from terngen.host.convert.checkpoint import Checkpoint
-from terngen.host.convert.geometry import Geometry
-from terngen.sim.speed import GEOMETRIES, convert, main, write_checkpoint
+from terngen.host.convert.geometry import PUBLISHED, Geometry
+from terngen.sim.speed import convert, main, write_checkpoint
 
 #: Ternary weights of the published sizes.
 WEIGHTS = {"370m": 341_049_344, "1.3b": 1_298_661_376, "2.7b": 2_619_473_920}
@@ -27,9 +27,9 @@ def test_checkpoint(tmp_path):
     assert (checkpoint.tensor("model.norm.weight") > 0).all()
 
 
-@pytest.mark.parametrize("size", GEOMETRIES)
+@pytest.mark.parametrize("size", PUBLISHED)
 def test_geometries(size):
-    assert Geometry.from_config({"model_type": "hgrn_bit", **GEOMETRIES[size]}).ternary_weights == WEIGHTS[size]
+    assert Geometry.from_config({"model_type": "hgrn_bit", **PUBLISHED[size]}).ternary_weights == WEIGHTS[size]
 
 
 def test_memory_of_conversion(tmp_path):

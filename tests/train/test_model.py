@@ -9,7 +9,6 @@ import torch
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.convert.geometry import Geometry
 from terngen.host.train.model import HGRNBit, _TernaryProduct
-from terngen.host.train.recipe import load
 from terngen.host.train.settings import ModelConfig
 from terngen.sim.golden.reference import Reference
 
@@ -29,6 +28,13 @@ def assert_close(actual, expected, tolerance=TOLERANCE):
 @pytest.fixture(params=["tiny", "tiny-nolb", "trained"])
 def folder(request, root):
     return root / "tests" / "data" / "reference" / request.param
+
+
+def load(checkpoint):
+    """The model of a checkpoint, in float32."""
+    model = HGRNBit(ModelConfig.from_json(json.loads((checkpoint.folder / "config.json").read_bytes())))
+    model.load_state_dict({name: torch.from_numpy(checkpoint.tensor(name)) for name in checkpoint.geometry.tensors})
+    return model
 
 
 def logits_of(model, tokens):

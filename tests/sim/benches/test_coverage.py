@@ -15,7 +15,7 @@ INSIDE = {
     "StreamMemory":  "OnChipTape",
 }
 #: Components that only connect others, and the file where a host drives them.
-ELSEWHERE = {"OnChipMachine": "tests/sim/test_machine.py"}
+ELSEWHERE = {"OnChipMachine": "tests/sim/test_machine.py", "StripedMachine": "tests/sim/test_machine.py"}
 
 
 def components(root) -> dict[str, type]:

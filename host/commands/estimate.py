@@ -1,0 +1,136 @@
+"""``terngen estimate``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from terngen.host.commands.machines import fitted, geometry_options, source_of, step_of
+from terngen.host.commands.options import config_option, json_option, slots_option
+from terngen.host.convert.geometry import PUBLISHED
+
+__all__ = ["estimate"]
+
+@click.command()
+@click.argument("model", metavar="[CKPT_OR_TAPE]", type=click.Path(path_type=Path), required=False)
+@config_option
+@geometry_options
+@slots_option
+@click.option("--memory", metavar="LIST", default="",
+              help="Timing of the tape memory, as for bench; without jitter, stalls and channels.")
+@click.option("--clock", metavar="MHZ", type=click.FloatRange(min=0, min_open=True), default=100.0,
+              show_default=True, help="Clock of the machine.")
+@json_option
+def estimate(model: Path | None, geometry: str | None, config: str | None, beat_bits: int | None,
+             row_lanes: int | None, lanes: int | None, prefetch: int | None, slots: int | None, memory: str,
+             clock: float, as_json: bool) -> None:
+    """Tell what a token will take, without a machine and without weights.
+
+    Cycles are exact: those of a step with the last token of the vocabulary in every slot, whose row takes
+    longest to find.
+    """
+    from terngen.host.commands.console import emit
+
+    if (model is None) == (geometry is None):
+        raise click.UsageError("Either a model or --geometry must be given.")
+    source  = source_of(memory)
+    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch, "slots": slots}
+    if model is not None:
+        figures = _of_model(model, config, changes, source, clock)
+    else:
+        figures = _of_geometry(geometry, config, changes, source, clock)
+    emit(as_json, figures, _lines(figures))
+
+
+def _of_model(model: Path, config: str | None, changes: dict[str, int | None], source: Any,
+              clock: float) -> dict[str, Any]:
+    from terngen.host import configs
+    from terngen.host.convert.checkpoint import Checkpoint
+    from terngen.host.errors import ConfigError, InputError
+    from terngen.host.models import open_model
+    from terngen.hw.contract.tape import walk
+    from terngen.hw.estimate import step
+
+    if not model.exists():
+        raise InputError(f"There is no tape and no checkpoint folder at {model}")
+    if model.is_dir():
+        geometry = Checkpoint.open(model).geometry
+        machine  = configs.model_config(geometry, config or configs.DEFAULT, **changes)
+        return _of_layout(geometry, machine, source, clock)
+    for name in ("beat_bits", "row_lanes", "lanes", "prefetch"):
+        if changes[name] is not None:
+            raise ConfigError(f"A tape is made for one machine, so {name} cannot be changed; "
+                              f"give the checkpoint instead")
+    tape  = open_model(model, config=config, slots=changes["slots"])
+    parts = [tape.marks[name] for name in ("layers", "head")]
+    descriptors = [fields for mark in parts for _, fields, _ in walk(tape.config, tape.image, mark)]
+    facts = tape.model
+    machine = tape.config
+    taken = step(machine, descriptors, active=machine.slots,
+                 tokens=dict.fromkeys(range(machine.slots), facts["vocab_size"] - 1), hidden=facts["hidden_size"],
+                 embedding=(facts["embedding_start"], facts["embedding_beats"]), start=parts[0].start,
+                 count=sum(mark.count for mark in parts), source=source)
+    return _figures(machine, taken, weights=facts["ternary_weights"],
+                    rows=machine.slots * facts["embedding_beats"], source=source, clock=clock)
+
+
+def _of_geometry(name: str | None, config: str | None, changes: dict[str, int | None], source: Any,
+                 clock: float) -> dict[str, Any]:
+    from terngen.host import configs
+    from terngen.host.convert.geometry import Geometry
+
+    assert name is not None
+    values   = {"model_type": "hgrn_bit", **PUBLISHED[name]}
+    geometry = Geometry.from_config(values)
+    machine  = (fitted(values, changes, source) if config is None
+                else configs.model_config(geometry, config, **changes))
+    return _of_layout(geometry, machine, source, clock)
+
+
+def _of_layout(geometry: Any, machine: Any, source: Any, clock: float) -> dict[str, Any]:
+    return _figures(machine, step_of(geometry, machine, source), weights=geometry.ternary_weights,
+                    rows=machine.slots * machine.parameter_beats(geometry.hidden_size), source=source, clock=clock)
+
+
+def _figures(machine: Any, taken: Any, *, weights: int, rows: int, source: Any, clock: float) -> dict[str, Any]:
+    """Figures of a step; `rows` are the beats of its embedding rows."""
+    from terngen.hw.area import area
+
+    return {
+        "variant":              machine.variant.value,
+        "beat_bits":            machine.beat_bits,
+        "row_lanes":            machine.row_lanes,
+        "lanes":                machine.lanes,
+        "slots":                machine.slots,
+        "cycles_per_token":     taken.cycles,
+        "beats":                taken.beats,
+        "tape_bytes_per_token": taken.beats * machine.beat_bytes,
+        "bits_per_weight":      (taken.beats - rows) * machine.beat_bits / weights,
+        "peak_bytes_per_cycle": float(machine.beat_bytes * source.rate),
+        "attainment":           taken.beats / float(taken.cycles * source.rate),
+        "clock_mhz":            clock,
+        "tokens_per_second":    machine.slots * clock * 1e6 / taken.cycles,
+        **area(machine),
+    }
+
+
+def _lines(figures: dict[str, Any]) -> Iterator[str]:
+    """Figures for people."""
+    from terngen.host.commands.console import plural
+
+    rows = [
+        ("machine", f"{figures['beat_bits']}-bit beats of {plural(figures['row_lanes'], 'row')}, array of variant "
+                    f"{figures['variant']}, {plural(figures['lanes'], 'lane')}, "
+                    f"{plural(figures['slots'], 'slot')}"),
+        ("cycles", f"{figures['cycles_per_token']:,} for a token"),
+        ("tape", f"{figures['tape_bytes_per_token']:,} bytes for a token, "
+                 f"{figures['bits_per_weight']:.4f} bits per weight"),
+        ("attainment", f"{100 * figures['attainment']:.2f} % of the memory's peak"),
+        ("speed", f"{figures['tokens_per_second']:,.2f} tokens per second at {figures['clock_mhz']:g} MHz"),
+    ]
+    parts = [("LUT4", figures["lut"]), ("flip-flops", figures["ff"]), ("block RAMs", figures["bram"]),
+             ("multipliers", figures["dsp"])]
+    rows.append(("ECP5", ", ".join(f"{count:,} {name}" for name, count in parts if count is not None)))
+    for name, value in rows:
+        yield f"{name:11} {value}"

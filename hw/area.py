@@ -1,0 +1,223 @@
+"""The area of a machine on an ECP5, without synthesis.
+
+Block RAM and multipliers are counted: which memories a machine has, and what Yosys makes of each. Look-up tables
+and flip-flops follow from what the structure has much of, by a linear model that is fitted to machines that were
+synthesised, the baselines (``python -m terngen.sim.area`` makes them).
+"""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from terngen.hw.contract import formats
+from terngen.hw.contract.config import EXACT, ArrayVariant, Config
+from terngen.hw.contract.formats import Multiplier
+from terngen.hw.contract.regs import TOKEN_BITS
+from terngen.hw.link.cobs import CobsEncoder
+from terngen.hw.link.receiver import Receiver
+from terngen.hw.units import table, tree
+
+__all__ = ["BASELINES", "Baseline", "Baselines", "Model", "Store", "area", "array_features", "block_rams", "blocks",
+           "dsps", "machine_features", "stores"]
+
+#: Machines that were synthesised.
+BASELINES = Path(__file__).with_name("baselines.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """Memories of one kind: `count` of `depth` words of `width` bits, with a port to write and one to read."""
+
+    name:  str
+    width: int
+    depth: int
+    count: int = 1
+    #: Whether an address is answered in the same cycle, which no block RAM does.
+    at_once: bool = False
+    #: Whether nobody writes.
+    constant: bool = False
+
+
+def stores(config: Config) -> list[Store]:
+    """The memories of a machine, but for its trace, which a board leaves open."""
+    lanes, slots, word = config.lanes, config.slots, config.lanes * config.path.width
+    place_bits = max(1, (config.parameter_beats(config.wide) - 1).bit_length())
+    length     = config.blocks(config.wide) * config.block_cols
+
+    def widest(count: int) -> int:
+        return max(lanes, count)
+
+    found = [
+        Store("receiver", 8, Receiver.DEPTH),
+        Store("encoder", 8, CobsEncoder.DEPTH),
+        Store("prefetch", config.beat_bits, config.prefetch),
+        Store("history", TOKEN_BITS, config.history << config.slot_bits),
+        Store("parameters", config.beat_bits, 2 << place_bits),
+        Store("accumulator", config.acc_width * config.row_lanes, config.row_groups(config.rows), slots),
+        Store("sums", config.acc_width * config.row_lanes, 2 * -(-config.rows // widest(config.row_lanes)),
+              slots * max(1, lanes // config.row_lanes)),
+        Store("x", word, slots * config.groups(config.hidden)),
+        Store("t0, t1, y", word, slots * config.groups(config.wide), 3),
+        Store("state", word, slots * config.groups(config.state)),
+        Store("sigmoid", config.path.width - 2, formats.SIGMOID_ENTRIES, 2 * lanes, constant=True),
+        Store("squares", 46, slots * formats.bins(config.path), lanes, at_once=True),
+    ]
+    if config.variant is ArrayVariant.TABLE:
+        width = config.table_builders
+        found.append(Store("steps", table.STEP_BITS, 2 * table.ENTRIES, constant=True))
+        found += [Store("tables", table.ENTRY_BITS * share, 2 * table.ENTRIES, config.beat_bytes)
+                  for share in (min(table.SHARE, slots - first) for first in range(0, slots, table.SHARE))]
+    else:
+        width = tree.codes_at_once(config)
+    found.append(Store("codes", 8 * lanes, 2 * -(-length // widest(width)), slots * max(1, width // lanes)))
+    return found
+
+
+#: Cost of a block RAM, and of a distributed RAM of 16 words of 4 bits, in what Yosys counts.
+_BLOCK_COST, _DISTRIBUTED_COST = 128, 4
+#: Widths of a block RAM of 16 kbit, and its words.
+_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
+
+
+def blocks(store: Store) -> int:
+    """Block RAMs of one memory, as ``memory_libmap`` of Yosys chooses: by cost, in which a multiplexer behind
+    memories that lie one after the other counts half a look-up table for each bit."""
+    if store.at_once:
+        return 0
+    rows        = -(-store.depth // 16)
+    distributed = _DISTRIBUTED_COST * -(-store.width // 4) * rows + store.width * (rows - 1) / 2
+    count       = min(-(-store.width // width) * -(-store.depth // words) for width, words in _SHAPES.items())
+    return 0 if distributed < _BLOCK_COST * count and not store.constant else count
+
+
+def block_rams(config: Config) -> int:
+    """Block RAMs of a machine."""
+    return sum(store.count * blocks(store) for store in stores(config))
+
+
+def dsps(config: Config) -> int:
+    """Multipliers of a machine, one for each exact product."""
+    return config.lanes * _products(config).count(EXACT) + (config.sites.dequantise == EXACT)
+
+
+def _products(config: Config) -> list[Multiplier]:
+    """The multipliers of a lane."""
+    sites = config.sites
+    return [sites.dequantise, sites.silu, sites.silu, sites.output, sites.glu, sites.recurrence, sites.square,
+            *{sites.norm, sites.gate, sites.quantise}]
+
+
+# Look-up tables and flip-flops.
+
+def array_features(config: Config) -> dict[str, float]:
+    """What the array, with its codes and sums, has much of."""
+    slots    = config.slots
+    is_table = config.variant is ArrayVariant.TABLE
+    return {
+        "tree":         not is_table,
+        "octet":        0 if is_table else config.beat_bytes,
+        "product":      0 if is_table else config.beat_bytes * slots,
+        "code":         0 if is_table else config.lane_bytes * slots,
+        "tables":       is_table,
+        "table":        config.beat_bytes * slots if is_table else 0,
+        "builder":      config.table_builders * slots if is_table else 0,
+        "sum":          config.row_lanes * slots * config.acc_width,
+        "drained sum":  config.lanes * slots * config.acc_width,
+        "slot":         slots,
+    }
+
+
+def machine_features(config: Config) -> dict[str, float]:
+    """What the rest of a machine has much of."""
+    lanes, slots, products = config.lanes, config.slots, _products(config)
+    return {
+        "machine":          1,
+        "beat":             config.beat_bits,
+        "lane":             lanes,
+        "inexact product":  lanes * (len(products) - products.count(EXACT)),
+        "slot":             slots,
+        "candidate":        slots * config.top_k,
+        "lane and slot":    lanes * slots,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """An array (``MatVec``) or a machine that was synthesised."""
+
+    config: Config
+    lut:    int
+    ff:     int
+    bram:   int
+    dsp:    int
+
+
+@dataclasses.dataclass(frozen=True)
+class Baselines:
+    """What the model is fitted to."""
+
+    arrays:   list[Baseline]
+    machines: list[Baseline]
+
+    @classmethod
+    def read(cls, path: Path = BASELINES) -> Self:
+        """Those of a file."""
+        parts = json.loads(path.read_text())
+        return cls(*([Baseline(Config.from_dict(entry["config"]), entry["lut"], entry["ff"], entry["bram"],
+                               entry["dsp"]) for entry in parts[name]] for name in ("arrays", "machines")))
+
+
+class Model:
+    """Places of a LUT4 and flip-flops by the features of a machine: first of its array, then of the rest.
+
+    Parameters
+    ----------
+    baselines : :class:`Baselines`
+        The weights of the features are those with the least squares of the relative errors.
+    """
+
+    def __init__(self, baselines: Baselines):
+        #: Whether there are more machines than features.
+        self.machines = len(baselines.machines) > len(machine_features(Config()))
+        self._arrays:   dict[str, np.ndarray] = {}
+        self._machines: dict[str, np.ndarray] = {}
+        for name in ("lut", "ff"):
+            found = np.array([getattr(each, name) for each in baselines.arrays], float)
+            rows  = np.array([[*array_features(each.config).values()] for each in baselines.arrays], float)
+            self._arrays[name] = np.linalg.lstsq(rows / found[:, None], np.ones(len(found)), rcond=None)[0]
+            if not self.machines:
+                continue
+            found = np.array([getattr(each, name) for each in baselines.machines], float)
+            rest  = found - [self.array(each.config)[name] for each in baselines.machines]
+            rows  = np.array([[*machine_features(each.config).values()] for each in baselines.machines], float)
+            self._machines[name] = np.linalg.lstsq(rows / found[:, None], rest / found, rcond=None)[0]
+
+    def array(self, config: Config) -> dict[str, int]:
+        """Those of the array."""
+        row = np.array([*array_features(config).values()], float)
+        return {name: round(float(row @ weights)) for name, weights in self._arrays.items()}
+
+    def machine(self, config: Config) -> dict[str, int]:
+        """Those of the whole machine."""
+        row  = np.array([*machine_features(config).values()], float)
+        part = self.array(config)
+        return {name: part[name] + round(float(row @ weights)) for name, weights in self._machines.items()}
+
+
+@functools.cache
+def _model() -> Model | None:
+    return Model(Baselines.read()) if BASELINES.exists() else None
+
+
+def area(config: Config) -> dict[str, int | None]:
+    """``lut`` (places of a LUT4), ``ff``, ``bram`` and ``dsp`` of a machine; without baselines of machines
+    the first two are None."""
+    model = _model()
+    found: dict[str, int | None] = {"lut": None, "ff": None}
+    if model is not None and model.machines:
+        found.update(model.machine(config))
+    return {**found, "bram": block_rams(config), "dsp": dsps(config)}

@@ -1,0 +1,67 @@
+"""Memories and multipliers are counted as they are built."""
+
+import collections
+
+import pytest
+from amaranth.hdl import Fragment, MemoryInstance, Shape
+
+from terngen.hw import area
+from terngen.hw.contract.config import ArrayVariant, Config, Sites
+from terngen.hw.contract.formats import Multiplier
+from terngen.hw.top import Machine
+
+SMALL = {"hidden": 128, "wide": 512, "rows": 512, "state": 512}
+
+
+def memories(fragment, path=()):
+    """Width and depth of every memory, but for those of the trace and of queues of a few words."""
+    if isinstance(fragment, MemoryInstance):
+        data = fragment._data
+        if not any("trace" in name or name == "queue" and "store" not in path for name in path):
+            yield Shape.cast(data.shape).width, data.depth
+    for child, name, _ in fragment.subfragments:
+        yield from memories(child, (*path, name or ""))
+
+
+@pytest.mark.parametrize("changes", [
+    {},
+    {"variant": ArrayVariant.TABLE, "slots": 4, "lanes": 4, "builders": 1},
+    {"beat_bits": 16, "row_lanes": 1, "lanes": 1, "prefetch": 1024},
+    {"beat_bits": 128, "row_lanes": 4, "lanes": 2, "slots": 2, "history": 64},
+], ids=["tree", "tables", "narrow", "parts"])
+def test_stores(changes):
+    """Every memory of a machine is on the list, and nothing else."""
+    config = Config(**SMALL, **changes)
+    built  = collections.Counter(memories(Fragment.get(Machine(config), None)))
+    listed = collections.Counter()
+    for store in area.stores(config):
+        listed[store.width, store.depth] += store.count
+    assert listed == built
+
+
+# What memory_libmap of Yosys makes of memories of these widths (rows) and depths (columns).
+DEPTHS = [16, 32, 64, 128, 256, 384, 512, 1024, 2048, 4096]
+CHOSEN = {
+    4:   [0, 0, 0, 0, 0, 1, 1, 1, 1, 1],
+    8:   [0, 0, 0, 0, 1, 1, 1, 1, 1, 2],
+    16:  [0, 0, 0, 1, 1, 1, 1, 1, 2, 4],
+    18:  [0, 0, 0, 1, 1, 1, 1, 1, 2, 4],
+    33:  [0, 0, 1, 1, 1, 1, 1, 2, 4, 8],
+    36:  [0, 0, 1, 1, 1, 1, 1, 2, 4, 8],
+    64:  [0, 0, 2, 2, 2, 2, 2, 4, 8, 16],
+    144: [0, 0, 4, 4, 4, 4, 4, 8, 16, 32],
+    256: [0, 0, 8, 8, 8, 8, 8, 15, 29, 58],
+}
+
+
+@pytest.mark.parametrize("width", CHOSEN)
+def test_blocks(width):
+    assert [area.blocks(area.Store("", width, depth)) for depth in DEPTHS] == CHOSEN[width]
+    assert area.blocks(area.Store("", width, 4096, at_once=True)) == 0
+
+
+def test_dsps():
+    """A multiplier for each exact product of a lane, and one for scales; none with L-Mul everywhere."""
+    assert area.dsps(Config(lanes=4)) == 4 * 8 + 1
+    assert area.dsps(Config(lanes=4, sites=Sites.all(Multiplier("lmul")))) == 0
+    assert area.dsps(Config(lanes=2, sites=Sites(gate=Multiplier("lmul"), square=Multiplier("lmul")))) == 2 * 7 + 1

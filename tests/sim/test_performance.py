@@ -1,0 +1,67 @@
+"""Stored figures: complete, and what the machine of today gives."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from terngen.host.cli import cli
+from terngen.sim import performance, plots
+
+#: A change of cycles by more than this must be meant, and then the figures are stored again.
+DRIFT = 0.02
+
+
+@pytest.fixture(scope="module")
+def stored(root):
+    return {figure["name"]: figure for figure in
+            json.loads((root / "docs/performance.json").read_text())["figures"]}
+
+
+def test_complete(stored):
+    """Each figure is there, with the command that gives it, and there are no others."""
+    expected = {f"{each.name}.{key}": (unit, f"terngen {each.command} --json")
+                for each in performance.MEASUREMENTS for key, unit in each.units.items()}
+    assert {name: (figure["unit"], figure["command"]) for name, figure in stored.items()} == expected
+
+
+def test_gates(stored):
+    """Whatever was played was right."""
+    gates = [figure["value"] for name, figure in stored.items() if name.endswith(".mismatches")]
+    assert gates
+    assert not any(gates)
+
+
+@pytest.mark.parametrize("measurement", [each for each in performance.MEASUREMENTS
+                                         if each.name.startswith("estimate.")], ids=lambda each: each.name)
+def test_cycles(stored, measurement):
+    result = CliRunner().invoke(cli, [*measurement.command.split(), "--json"])
+    assert result.exit_code == 0, result.output
+    for figure in performance.figures_of(measurement, json.loads(result.stdout)):
+        assert figure["value"] == pytest.approx(stored[figure["name"]]["value"], rel=DRIFT)
+
+
+def test_estimates_are_exact(stored):
+    """The estimator says of the machine that was played what its registers counted."""
+    pairs = [(name, name.replace("rtl.", "estimate.", 1)) for name in stored
+             if name.startswith("rtl.") and name.endswith(".cycles_per_token")]
+    compared = [(stored[played]["value"], stored[estimated]["value"]) for played, estimated in pairs
+                if estimated in stored]
+    assert len(compared) >= 4
+    # The token of a step decides how many bits its row takes to find.
+    for played, estimated in compared:
+        assert abs(played - estimated) <= 16
+
+
+def test_page(root, stored):
+    """The tables of the page are those of the figures."""
+    text = (root / "docs/performance.md").read_text()
+    assert performance.page(text, stored) == text
+    changed = {**stored, "fairy-1m.slots1.cycles_per_token": {"value": 123456}}
+    assert "| 123,456 |" in performance.page(text, changed)
+
+
+def test_plots(root, tmp_path):
+    drawn = plots.draw(root / "docs/performance.json", tmp_path)
+    assert [path.name for path in drawn] == ["attainment.svg", "slots.svg"]
+    assert all("<svg" in path.read_text() for path in drawn)
