@@ -69,6 +69,8 @@ def stores(config: Config) -> list[Store]:
     if config.variant is ArrayVariant.TABLE:
         width = config.table_builders
         found.append(Store("steps", table.STEP_BITS, 2 * table.ENTRIES, constant=True))
+        if table.has_places(config):
+            found.append(Store("places", sum(table.place_bits(config)), 8 * config.blocks(config.wide), constant=True))
         found += [Store("tables", table.ENTRY_BITS * share, 2 * table.ENTRIES, config.beat_bytes)
                   for share in (min(table.SHARE, slots - first) for first in range(0, slots, table.SHARE))]
     else:

@@ -32,17 +32,19 @@ BIAS = 1 << ENTRY_BITS - 1
 SHARE = 36 // ENTRY_BITS
 #: Cycles from a step of the walk to what the program says.
 ROM_LATENCY = 2
+#: Cycles from a digit of a block to its place.
+PLACE_LATENCY = 2
 #: Cycles from the place of a code to the entry that it gives.
 FILL_LATENCY = READ_LATENCY + 1
 
 
 class _Step(data.Struct):
-    """What happens ``ROM_LATENCY`` after a step of the walk. All fields but the first two have their effect one
-    cycle later."""
+    """What happens ``ROM_LATENCY`` after a step of the walk. What is said of the activation of an entry is said
+    earlier by the cycles that it takes to be read."""
 
     minus: 1            # subtract the activation
     clear: 1            # start anew from zero
-    move:  signed(4)    # from this digit to the next one
+    digit: signed(4)    # whose activation is needed; where there is no memory of places, how many further it is
     end:   1            # with the next step the next tables take their turn
     full:  1            # with the next step all tables are full
 
@@ -51,7 +53,7 @@ class _Step(data.Struct):
 STEP_BITS = _Step.as_shape().size
 
 
-def _program() -> list[dict[str, int]]:
+def _program(*, relative: bool) -> list[dict[str, int]]:
     """The steps of a walk, and then those of the last walk of a block: afterwards the next block follows."""
     operations = {}                                     # number of a step: digit, minus
     for digit in range(TRITS_PER_BYTE):                 # to the first entry
@@ -64,19 +66,40 @@ def _program() -> list[dict[str, int]]:
         operations[number] = digit, int(change[digit] < 0)
 
     program = []                                        # by the octets of steps
+    ahead   = ROM_LATENCY + FILL_LATENCY + (1 if relative else PLACE_LATENCY)
+    assert GRAY_FIRST - TRITS_PER_BYTE + 1 > ahead      # a step in which it waits, and then the first activation
     for last in range(2):
-        steps = [{"minus": 0, "clear": 0, "move": 0, "end": 0, "full": 0} for _ in range(ENTRIES)]
+        steps = [{"minus": 0, "clear": 0, "digit": 0, "end": 0, "full": 0} for _ in range(ENTRIES)]
         place = 0
         for number in range(count):
             digit, minus = operations.get(number, (0, 0))
             steps[GRAY_STEPS[number - ROM_LATENCY - 1]] |= {"minus": minus, "clear": int(number not in operations)}
             if number in operations:
-                steps[GRAY_STEPS[number - ROM_LATENCY - FILL_LATENCY - 1]]["move"] = digit - place
+                steps[GRAY_STEPS[number - ahead]]["digit"] = digit - place * relative
                 place = digit
-        steps[GRAY_STEPS[count - ROM_LATENCY - FILL_LATENCY - 1]]["move"] = TRITS_PER_BYTE * last - place
+        if relative:
+            steps[GRAY_STEPS[count - ahead]]["digit"] = TRITS_PER_BYTE * last - place
         steps[GRAY_STEPS[count - ROM_LATENCY - 1]] |= {"end": 1, "full": last}
         program += steps
     return program
+
+
+def place_bits(config: Config) -> tuple[int, int]:
+    """Bits of the number of a block, and of the place of one of its digits among all digits."""
+    blocks = config.blocks(config.wide)
+    return ceil_log2(blocks + 1), ceil_log2(TRITS_PER_BYTE * blocks)
+
+
+def has_places(config: Config) -> bool:
+    """Whether a memory knows the places of digits: one that fits two block RAMs, or else it is cheaper to add."""
+    return sum(place_bits(config)) * 8 * config.blocks(config.wide) <= 2 * 18 * 1024
+
+
+def _places(config: Config) -> list[int]:
+    """The place of each digit of each block, and above it the next block."""
+    _, bits = place_bits(config)
+    return [block + 1 << bits | (TRITS_PER_BYTE * block + digit) * (digit < TRITS_PER_BYTE)
+            for block in range(config.blocks(config.wide)) for digit in range(8)]
 
 
 class Tables(wiring.Component):
@@ -166,7 +189,8 @@ class Tables(wiring.Component):
             m.d.sync += walk.eq(Cat((walk & GRAY_TAPS).xor(), walk))
 
         # What happens depends on the step alone.
-        m.submodules.program = program = memory.Memory(shape=_Step, depth=2 * ENTRIES, init=_program(),
+        m.submodules.program = program = memory.Memory(shape=_Step, depth=2 * ENTRIES, 
+                                                        init=_program(relative=not has_places(config)),
                                                         attrs={"rom_style": "block"})
         program_port = program.read_port()
         m.d.comb += program_port.addr.eq(Cat(walk, turn[-1]))
@@ -180,19 +204,15 @@ class Tables(wiring.Component):
         with m.Else():
             m.d.sync += step.eq(C(0, STEP_BITS))
 
-        # The codes of a digit stand side by side, those of the digits one after the other.
-        digit = Signal(range(TRITS_PER_BYTE * config.blocks(config.wide)))
-        side  = Signal(range(turns))
-        m.d.sync += digit.eq(digit + step.move)
         with m.If(step.end):
-            m.d.sync += [turn.eq(turn.rotate_left(1)), side.eq(side + 1)]
+            m.d.sync += turn.eq(turn.rotate_left(1))
         with m.If(step.full):
             m.d.sync += self.loaded.eq(1)
         with m.If(self.take):
             m.d.sync += self.loaded.eq(0)
-        with m.If(self.take & self.rewind):
-            m.d.sync += digit.eq(0)
-        m.d.comb += self.address.eq(Cat(side, digit))
+
+        # The codes of a digit stand side by side, those of the digits one after the other.
+        m.d.comb += self.address.eq(Cat(self._sides(m, turns, step.end), self._digit(m, step.digit)))
 
         builders = []
         for slot, codes in enumerate(self.codes):
@@ -205,6 +225,40 @@ class Tables(wiring.Component):
                 entries.append(entry)
             builders.append(entries)
         return walk, turn, builders
+
+    def _digit(self, m: Module, digit: Value) -> Value:
+        """The place among all digits of one of the block, or of one that is so far from the one before."""
+        config = self._config
+        if not has_places(config):
+            place = Signal(range(TRITS_PER_BYTE * config.blocks(config.wide)))
+            m.d.sync += place.eq(place + digit)
+            with m.If(self.take & self.rewind):
+                m.d.sync += place.eq(0)
+            return place
+        block_bits, bits = place_bits(config)
+        block = Signal(block_bits)
+        m.submodules.places = places = memory.Memory(shape=block_bits + bits, depth=8 * config.blocks(config.wide),
+                                                     init=_places(config), attrs={"rom_style": "block"})
+        places_port = places.read_port()
+        word = delay(m, places_port.data, PLACE_LATENCY - 1, name="place")
+        m.d.comb += places_port.addr.eq(Cat(digit[:3], block))
+        with m.If(self.take):
+            m.d.sync += block.eq(word[bits:])
+        with m.If(self.take & self.rewind):
+            m.d.sync += block.eq(0)
+        return word[:bits]
+
+    @staticmethod
+    def _sides(m: Module, turns: int, step: Value) -> Value:
+        """The number of the turn, for a number of turns that is a power of two."""
+        bits = []
+        for bit in range(ceil_log2(turns)):
+            # What it will be, in a circle: flip-flops are there, and an adder would be logic.
+            ring = Signal(2 << bit, name=f"side_{bit}", init=(1 << (2 << bit)) - (1 << (1 << bit)))
+            with m.If(step):
+                m.d.sync += ring.eq(ring.rotate_right(1))
+            bits.append(ring[0])
+        return Cat(bits)
 
 
 class TableArray(wiring.Component):
