@@ -61,11 +61,11 @@ CHAIN = 384
 #: Frequency that the router works towards; where it is out of reach, it does what it can.
 AIM_MHZ = 400
 
-#: Synthesis for each target.
+#: Synthesis for each target. Delays of a few cycles stay flip-flops, of which there are two for each LUT6.
 TARGETS = {
     "ecp5": "synth_ecp5 -top top",
-    "xc7":  "synth_xilinx -top top -family xc7 -flatten -noiopad -noclkbuf",
-    "xcup": "synth_xilinx -top top -family xcup -flatten -noiopad -noclkbuf",
+    "xc7":  "synth_xilinx -top top -family xc7 -flatten -noiopad -noclkbuf -nosrl",
+    "xcup": "synth_xilinx -top top -family xcup -flatten -noiopad -noclkbuf -nosrl",
 }
 
 #: Families of the targets, as platforms name them.

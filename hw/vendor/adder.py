@@ -76,7 +76,7 @@ def add(m: Module, platform, pairs: Sequence[tuple[Value, Value]], *, invert: bo
 
 def has_three(platform) -> bool:
     """Whether :func:`add_three` is cheaper than two adders."""
-    return family(platform) in ("series7", "ultrascale", "ultrascaleplus")
+    return family(platform) == "series7"
 
 
 def add_three(m: Module, operands: Sequence[Value], width: int, *, name: str) -> Value:
