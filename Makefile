@@ -12,8 +12,10 @@ export TERNGEN_CACHE_DIR ?= $(HOME)/.cache/terngen
 demo: $(VENV)/.base compiler
 	$(BIN)/terngen demo
 
-bench: $(VENV)/.base compiler
-	$(BIN)/terngen bench models/fairy-1m --device sim --tokens 32 --json
+# Every figure of docs/performance.md, then its tables and plots; about half an hour.
+bench: $(VENV)/.dev compiler
+	$(BIN)/python -m terngen.sim.performance
+	$(BIN)/python -m terngen.sim.plots
 
 test: $(VENV)/.dev compiler iverilog
 	$(BIN)/pytest

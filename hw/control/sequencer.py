@@ -111,11 +111,13 @@ class Sequencer(wiring.Component):
         payload    = self.segment.payload
         rest       = Signal(32)             # beats of the segment still to come
         left       = Signal(32)             # beats of the descriptor still to come
+        spent      = Signal()               # no beat of the segment is to come; from a register, as the next one
+        only       = Signal()               # one beat of the descriptor is to come
         beat       = Signal()
         m.d.comb += beat.eq(self.beats.valid & self.beats.ready)
         with m.If(beat):
-            m.d.sync += rest.eq(rest - 1)
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [rest.eq(rest - 1), spent.eq(rest == 1)]
+            m.d.sync += [left.eq(left - 1), only.eq(left == 2)]
 
         m.d.comb += [
             self.parameters.payload.eq(self.beats.payload),
@@ -157,7 +159,7 @@ class Sequencer(wiring.Component):
         with m.FSM():
             with m.State("Segment"):
                 m.d.comb += self.idle.eq(~self.segment.valid & (queue.level == 0))
-                m.d.sync += rest.eq(payload.beats)
+                m.d.sync += [rest.eq(payload.beats), spent.eq(payload.beats == 0)]
                 with m.If(self.segment.valid):
                     m.next = "Descriptor"
                     with m.If(payload.embed):
@@ -175,10 +177,10 @@ class Sequencer(wiring.Component):
                             row > config.parameter_beats(config.wide)))
                         m.next = "Dispatch"
             with m.State("Descriptor"):
-                with m.If((rest == 0) & (piece == 0)):
+                with m.If(spent & (piece == 0)):
                     m.d.comb += self.segment.ready.eq(1)
                     m.next = "Segment"
-                with m.Elif(rest == 0):
+                with m.Elif(spent):
                     m.next = "Fault"
                 with m.Else():
                     m.d.comb += self.beats.ready.eq(1)
@@ -194,7 +196,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += reasons.eq(Cat(checks))
                 m.next = "Dispatch"
             with m.State("Dispatch"):
-                m.d.sync += left.eq(descriptor.beats)
+                m.d.sync += [left.eq(descriptor.beats), only.eq(descriptor.beats == 1)]
                 with m.If(senseless):
                     m.next = "Fault"
                 with m.Elif(matrix):
@@ -218,7 +220,7 @@ class Sequencer(wiring.Component):
                     self.stall_tape.eq(~self.beats.valid),
                     self.stall_vector.eq(self.beats.valid & ~self.parameters.ready),
                 ]
-                with m.If(beat & (left == 1)):
+                with m.If(beat & only):
                     with m.If(payload.embed):
                         m.d.comb += self.segment.ready.eq(1)
                         m.next = "Segment"
@@ -231,9 +233,9 @@ class Sequencer(wiring.Component):
                     self.stall_tape.eq(~self.beats.valid),
                     self.stall_array.eq(self.beats.valid & ~self.weights.ready),
                 ]
-                with m.If(beat & (left == 1)):
+                with m.If(beat & only):
                     m.next = "Descriptor"
-                with m.If(beat & ((left == 1) ^ self.matvec_end)):
+                with m.If(beat & (only ^ self.matvec_end)):
                     m.next = "Fault"
             with m.State("Fault"):
                 m.d.comb += self.fault.eq(1)

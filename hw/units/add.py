@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
-from terngen.hw.units.packing import halve_even, normalize, rounded, shift_right
+from terngen.hw.units.packing import all_ones, halve_even, normalize, rounded, shift_right
 
 __all__ = ["Add"]
 
@@ -72,7 +72,7 @@ class Add(wiring.Component):
         # loses more than one leading bit only if the exponents differ by at most one.
         small       = Cat(C(0, 2), small, C(1, 1)) & present.replicate(bits + 3)
         small, lost = shift_right(m, small, distance)
-        small       = delay(m, Cat(lost, small) ^ subtract.replicate(bits + 4), name="small")
+        small       = delay(m, Cat(lost.any(), small) ^ subtract.replicate(bits + 4), name="small")
         large, sign, subtract = (delay(m, value) for value in (large, sign, subtract))
 
         # Add the one's complement, and one, in the place where the larger has no bits. A difference is never
@@ -91,14 +91,14 @@ class Add(wiring.Component):
         total, fine = normalize(m, total, steps[-2:])
         mantissa = total[4:-1]
         up       = delay(m, halve_even(mantissa, total[3], total[:3].any()), name="up")
-        full     = delay(m, mantissa.all(), name="full")
+        full     = all_ones(m, mantissa, "full")
         mantissa = delay(m, mantissa, name="mantissa")
         zero     = delay(m, ~total[-1], name="zero")
         exponent = delay(m, exponent - Cat(reversed(fine), coarse), name="exponent")
         sign     = delay(m, sign)
 
         # Round.
-        result = rounded(self._fmt, mantissa, exponent, up, up & full, sign=sign, zero=zero)
+        result = rounded(self._fmt, mantissa, exponent, up, up & full.all(), sign=sign, zero=zero)
         m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
-from terngen.hw.units.packing import halve_even, normalize, rounded, shift_right
+from terngen.hw.units.packing import all_ones, halve_even, normalize, rounded, shift_right
 
 __all__ = ["FromInt", "ToInt8"]
 
@@ -71,14 +71,14 @@ class FromInt(wiring.Component):
         mantissa = below[-bits:]
         guard    = below[-bits - 1]
         up       = delay(m, halve_even(mantissa, guard, below[:-bits - 1].any()), name="up")
-        full     = delay(m, mantissa.all(), name="full")
+        full     = all_ones(m, mantissa, "full")
         mantissa = delay(m, mantissa, name="mantissa")
         zero     = delay(m, ~value[-1], name="zero")
         skipped  = Cat(reversed(skipped + taken))
         exponent = delay(m, C(self._fmt.bias + self._width - 2) - skipped, name="exponent")
         sign     = delay(m, sign)
 
-        result = rounded(self._fmt, mantissa, exponent, up, up & full, sign=sign, zero=zero)
+        result = rounded(self._fmt, mantissa, exponent, up, up & full.all(), sign=sign, zero=zero)
         m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)
@@ -134,7 +134,7 @@ class ToInt8(wiring.Component):
         value, lost = shift_right(m, Cat(C(0, pad), mantissa, C(1, 1)), amount)
         whole  = value[-7:]
         guard  = value[-8]
-        up     = halve_even(whole, guard, lost | value[:-8].any()) & ~whole.all()
+        up     = halve_even(whole, guard, lost.any() | value[:-8].any()) & ~whole.all()
         whole  = delay(m, (whole | over.replicate(7)) & ~under.replicate(7), name="whole")
         up     = delay(m, up & ~over & ~under, name="up")
         sign   = delay(m, sign, name="sign")

@@ -97,26 +97,32 @@ class MatVec(wiring.Component):
         top       = Signal(config.row_group_bits)       # last group of every block
         first     = Signal()                            # the current block is the first one
         last      = Signal()                            # ... the last one
+        below     = Signal(config.row_group_bits)       # the group before the last one
+        at_top    = Signal()                            # the group is the last one
+        single    = Signal()                            # there is only one
         left      = Signal(range(config.wide + 1))      # columns that are not in blocks taken
         release   = Signal()
         recent    = Signal(REUSE_CYCLES - 1)            # cycles that took a beat, the latest first
+        # A row group comes again after as many beats as a block has, and must not come too soon.
+        paced     = Signal()
 
         command = self.command.payload
         start, follow, accept, ends, final = (Signal(name=name) for name in
                                               ("start", "follow", "accept", "ends", "final"))
         cols = Signal.like(left)
         m.d.comb += [
-            # A row group comes again after as many beats as a block has, and must not come too soon.
-            self.weights.ready.eq(streaming & (sum(recent) <= top)),
+            self.weights.ready.eq(streaming & paced),
             accept.eq(self.weights.valid & self.weights.ready),
-            ends.eq(accept & (group == top)),
-            self.at_end.eq(streaming & last & (group == top)),
+            ends.eq(accept & at_top),
+            self.at_end.eq(streaming & last & at_top),
 
             self.command.ready.eq(~busy & array.loaded & sums.free),
             start.eq(self.command.valid & self.command.ready),
             follow.eq(busy & ~last & array.loaded & (~streaming | ends)),
             cols.eq(Mux(busy, left, command.cols)),
-            final.eq(cols <= config.block_cols),
+            # Columns change when a block is taken, and no two blocks are taken one after the other.
+            final.eq(Mux(busy, delay(m, left <= config.block_cols, name="final_left"),
+                         command.cols <= config.block_cols)),
 
             array.take.eq(start | follow),
             array.rewind.eq(final),
@@ -125,17 +131,23 @@ class MatVec(wiring.Component):
             sums.tags.eq(array.tags),
             self.idle.eq(sums.idle),
         ]
+        # What decides whether a beat is taken comes from registers.
+        kept = recent[:-1]
         m.d.sync += recent.eq(Cat(accept, recent))
+        m.d.sync += paced.eq(Mux(accept, sum(kept) < top, sum(kept) <= top))
         with m.If(accept):
-            m.d.sync += group.eq(group + 1)
+            m.d.sync += [group.eq(group + 1), at_top.eq(group == below)]
         with m.If(ends):
-            m.d.sync += [group.eq(0), streaming.eq(0), busy.eq(~last)]
+            m.d.sync += [group.eq(0), at_top.eq(single), streaming.eq(0), busy.eq(~last)]
         with m.If(array.take):
             m.d.sync += [streaming.eq(1), first.eq(start), last.eq(final),
                          left.eq(cols - config.block_cols)]
         with m.If(start):
-            m.d.sync += [busy.eq(1), release.eq(command.release), recent.eq(0),
-                         top.eq((command.rows - 1) >> ceil_log2(config.row_lanes))]
+            rows_bits = ceil_log2(config.row_lanes)
+            m.d.sync += [busy.eq(1), release.eq(command.release), recent.eq(0), paced.eq(1),
+                         top.eq((command.rows - 1) >> rows_bits),
+                         below.eq((command.rows - 1 - config.row_lanes) >> rows_bits),
+                         at_top.eq(command.rows <= config.row_lanes), single.eq(command.rows <= config.row_lanes)]
 
         # Announce each beat to the sums when its partial sums are about to leave the array.
         cycles = latency(config) - LEAD_CYCLES

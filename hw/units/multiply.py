@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
 from terngen.hw.units.lmul import LMul
-from terngen.hw.units.packing import halve_even, rounded
+from terngen.hw.units.packing import all_ones, halve_even, rounded
 
 __all__ = ["ExactMultiply", "Multiply"]
 
@@ -115,13 +115,13 @@ class ExactMultiply(wiring.Component):
         kept     = below[bits + 1:]
         sticky   = product[:bits - 1].any() | (tall & product[bits - 1])
         up       = delay(m, halve_even(kept, below[bits], sticky), name="up")
-        full     = delay(m, kept.all(), name="full")
+        full     = all_ones(m, kept, "full")
         mantissa = delay(m, kept, name="mantissa")
         exponent = delay(m, (exponent + tall)[:len(exponent)].as_signed(), name="exponent")
         sign, zero = delay(m, sign), delay(m, zero)
 
         # Round.
-        result = rounded(self._fmt, mantissa, exponent, up, up & full, sign=sign, zero=zero)
+        result = rounded(self._fmt, mantissa, exponent, up, up & full.all(), sign=sign, zero=zero)
         m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

@@ -6,7 +6,9 @@ into the exponent by itself.
 
 from amaranth import C, Cat, Mux, Signal
 
-__all__ = ["halve_even", "normalize", "rounded", "shift_right"]
+from terngen.hw.stream import delay
+
+__all__ = ["all_ones", "halve_even", "normalize", "rounded", "shift_right"]
 
 
 def normalize(m, value, steps):
@@ -59,18 +61,24 @@ def shift_right(m, value, amount):
     Returns
     -------
     (Signal, value)
-        The shifted value, as wide as before, and whether a one was shifted out.
+        The shifted value, as wide as before, and bits of which one is set if a one was shifted out.
     """
     levels = len(value).bit_length()
-    amount = amount[:levels] | amount[levels:].any().replicate(min(levels, len(amount)))
-    lost   = C(0, 1)
+    far    = amount[levels:].any()          # too far for the levels; known beside them
+    amount = amount[:levels]
+    lost   = [far & value.any()]
     for bit in reversed(range(len(amount))):
         step    = 1 << bit
         shifted = Signal(len(value), name=f"shifted_{step}")
         m.d.comb += shifted.eq(Mux(amount[bit], value >> step, value))
-        lost |= amount[bit] & value[:step].any()
+        lost.append(amount[bit] & value[:step].any())
         value = shifted
-    return value, lost
+    return value & ~far.replicate(len(value)), Cat(lost)
+
+
+def all_ones(m, mantissa, name):
+    """Bits that are all set if those of the mantissa are, one cycle later."""
+    return delay(m, Cat(mantissa[bit:bit + 4].all() for bit in range(0, len(mantissa), 4)), name=name)
 
 
 def halve_even(kept, guard, sticky):

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
-from terngen.hw.units.packing import halve_even, rounded
+from terngen.hw.units.packing import all_ones, halve_even, rounded
 
 __all__ = ["Reciprocal"]
 
@@ -68,11 +68,11 @@ class Reciprocal(wiring.Component):
         aligned  = Mux(low, quotient << 1, quotient)[:self._digits]
         kept     = aligned[2:-1]
         up       = delay(m, halve_even(kept, aligned[1], aligned[0] | remainder.any()), name="up")
-        full     = delay(m, kept.all(), name="full")
+        full     = all_ones(m, kept, "full")
         mantissa = delay(m, kept, name="mantissa")
         field    = delay(m, C(2 * fmt.bias + 5) - exponent - low, name="field")
         zero     = delay(m, exponent == 0, name="zero")
-        result   = rounded(fmt, mantissa, field, up, up & full, sign=C(0, 1), zero=zero)
+        result   = rounded(fmt, mantissa, field, up, up & full.all(), sign=C(0, 1), zero=zero)
         ready    = Signal()             # the quotient has met the registers above
         m.d.sync += ready.eq(busy & (left == 0))
         step     = ~self.o.valid | self.o.ready

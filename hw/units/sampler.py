@@ -103,9 +103,8 @@ class Sampler(wiring.Component):
         # compared with the places as they were: it stands behind those that were moved if it did before, and the
         # place of its predecessor is compared here.
         value = queue[0]
-        offer = Signal()
-        m.d.comb += offer.eq(busy & (row < self.vocab))
-        offered   = delay(m, offer, reset=True, name="offered")
+        offered   = delay(m, busy, reset=True, name="offered")
+        is_token  = delay(m, _larger(self.vocab, row), name="is_token")
         new_value = delay(m, value, name="new_value")
         new_row   = delay(m, row, name="new_row")
         beats     = delay(m, _larger(value, new_value), name="beats")
@@ -123,10 +122,10 @@ class Sampler(wiring.Component):
             sums.append(kept_sums)
             better = Signal(config.top_k, name=f"better_{index}")
             moved  = Signal(config.top_k, name=f"moved_{index}")
-            mine   = delay(m, offer & (slot == index), reset=True, name="mine")
+            mine   = delay(m, busy & (slot == index), reset=True, name="mine")
             was    = delay(m, Cat(_larger(value, kept) for kept in kept_sums), name="was")
             before = delay(m, moved, reset=True, name="before")
-            m.d.comb += moved.eq(better & mine.replicate(config.top_k))
+            m.d.comb += moved.eq(better & (mine & is_token).replicate(config.top_k))
             for place in range(config.top_k):
                 after = Mux(before[place - 1], was[place - 1], beats) if place else beats
                 m.d.comb += better[place].eq(Mux(before[place], after, was[place]))

@@ -87,7 +87,7 @@ class Sigmoid(wiring.Component):
         distance   = delay(m, distance[:2], name="distance")
         tail       = delay(m, tail & inside.replicate(high - 1), name="tail")
         part, more = shift_right(m, part, distance)
-        up         = halve_even(part[1:], part[0], lost | more)
+        up         = halve_even(part[1:], part[0], lost.any() | more.any())
         part       = delay(m, part[1:bits + 2], name="part")
         up         = delay(m, up, name="up")
         tail       = delay(m, tail, name="tail")

@@ -255,7 +255,6 @@ class Vector(wiring.Component):
         groups     = Signal(config.group_bits + 1)
         last_group = Signal(config.group_bits + 1)
         drains     = Signal()
-        scans      = Signal()
         weighted   = Signal()
         # A descriptor comes two cycles before its first group enters, and stays until its last one has left.
         m.d.sync += [
@@ -264,9 +263,20 @@ class Vector(wiring.Component):
         ]
         m.d.comb += [
             drains.eq(_any(op, DRAINS)),
-            scans.eq(_any(op, SCANS)),
             weighted.eq(descriptor.weighted | (op == Op.EMBED)),
         ]
+
+        flags     = {}
+
+        def flag(*ops):
+            """The operation is one of these. From a register, for as long as a group is in the pipeline."""
+            key = frozenset(ops)
+            if key not in flags:
+                flags[key] = delay(m, _any(op, ops), name="is_" + "_".join(sorted(each.name.lower() for each in key)))
+            return flags[key]
+
+        for ops in (DRAINS, SCANS, (Op.LOGITS,), (Op.SQUARE,), (Op.QUANTISE,)):
+            flag(*ops)                                  # made here, used by the states below
 
         # Scalars of each slot.
         def per_slot(name):
@@ -348,7 +358,7 @@ class Vector(wiring.Component):
                 m.d.comb += scale_mul.b.eq(self.sums.tags[slot])
                 with m.If(~active):
                     m.next = "Next slot"
-                with m.Elif(drains):
+                with m.Elif(flag(*DRAINS)):
                     m.next = "Scale by peak"
                 with m.Else():
                     m.next = "Stream"
@@ -370,7 +380,7 @@ class Vector(wiring.Component):
             with m.State("Stream"):
                 m.d.comb += issue.eq(pace == 0)
                 # The sampler takes one lane in a cycle.
-                with m.If(op == Op.LOGITS):
+                with m.If(flag(Op.LOGITS)):
                     m.d.sync += pace.eq(Mux(pace == lanes - 1, 0, pace + 1))
                 with m.If(issue):
                     m.d.sync += issued.eq(issued + 1)
@@ -378,9 +388,9 @@ class Vector(wiring.Component):
                         m.next = "Drain"
             with m.State("Drain"):
                 with m.If((finished == groups) & sampler.idle):
-                    with m.If(scans):
+                    with m.If(flag(*SCANS)):
                         m.next = "Invert peak"
-                    with m.Elif((op == Op.SQUARE) & descriptor.last):
+                    with m.Elif(flag(Op.SQUARE) & descriptor.last):
                         m.next = "Add term"
                     with m.Else():
                         m.next = "Scalars"
@@ -406,7 +416,7 @@ class Vector(wiring.Component):
                     m.next = "Scalars"
             with m.State("Scalars"):
                 m.d.comb += scalars.eq(1)
-                with m.If(op == Op.LOGITS):
+                with m.If(flag(Op.LOGITS)):
                     m.d.sync += self.scales[slot].eq(scale)
                 m.next = "Next slot"
             with m.State("Next slot"):
@@ -423,11 +433,11 @@ class Vector(wiring.Component):
             with m.State("Done"):
                 m.d.comb += [
                     self.command.ready.eq(1),
-                    self.sums.pop.eq(drains),
+                    self.sums.pop.eq(flag(*DRAINS)),
                     self.weights.pop.eq(weighted),
-                    self.codes.push.eq(op == Op.QUANTISE),
+                    self.codes.push.eq(flag(Op.QUANTISE)),
                 ]
-                with m.If(op == Op.LOGITS):
+                with m.If(flag(Op.LOGITS)):
                     m.d.sync += row.eq(row + descriptor.length)
                 m.next = "Idle"
 
@@ -437,15 +447,6 @@ class Vector(wiring.Component):
         alive     = Signal(depth)
         m.d.sync += alive.eq(Mux(scalars, 0, Cat(issue, alive)))    # what has left is forgotten
         entered   = Cat(issue, alive)                               # bit k: k cycles ago
-
-        flags     = {}
-
-        def flag(*ops):
-            """The operation is one of these. From a register, for as long as a group is in the pipeline."""
-            key = frozenset(ops)
-            if key not in flags:
-                flags[key] = delay(m, _any(op, ops), name="is_" + "_".join(sorted(each.name.lower() for each in key)))
-            return flags[key]
 
         def at(cycles, *ops):
             """A group of one of these operations is at this point."""
@@ -480,9 +481,9 @@ class Vector(wiring.Component):
             read, write = words.read_port(), words.write_port()
             m.d.comb += [
                 read.addr.eq(counter(read_valid, f"{name}_read", base)),
-                write.addr.eq(counter(write_valid, f"{name}_write", base)),
-                write.data.eq(write_data),
-                write.en.eq(write_valid),
+                write.addr.eq(delay(m, counter(write_valid, f"{name}_write", base), name=f"{name}_to")),
+                write.data.eq(delay(m, write_data, name=f"{name}_data")),
+                write.en.eq(delay(m, write_valid, reset=True, name=f"{name}_en")),
             ]
             word = delay(m, read.data, _READ - 1, name=f"{name}_word")
             return [word[lane * width:(lane + 1) * width] for lane in range(lanes)]
