@@ -334,7 +334,7 @@ def _sums(m: Module, platform, rows: list[list[Value]]) -> list[Value]:
     if not levels:
         return [Cat(entry[:-1], ~entry[-1]) for entry, in rows]
     if has_three(platform):
-        return [delay(m, sum_, name=f"sum_{index}") for index, sum_ in enumerate(_threes(m, rows))]
+        return [delay(m, sum_, name=f"sum_{index}") for index, sum_ in enumerate(_threes(m, platform, rows))]
     for level in range(levels):
         pairs = [pair for row in rows for pair in zip(row[::2], row[1::2])]
         sums  = [delay(m, sum_, name=f"sum_{level}_{place}") for place, sum_ in enumerate(
@@ -344,7 +344,7 @@ def _sums(m: Module, platform, rows: list[list[Value]]) -> list[Value]:
     return [row[0] for row in rows]
 
 
-def _threes(m: Module, rows: list[list[Value]]) -> list[Value]:
+def _threes(m: Module, platform, rows: list[list[Value]]) -> list[Value]:
     """The same, a cycle earlier, by adders of three operands."""
     levels = ceil_log2(len(rows[0]))
     width  = ENTRY_BITS + levels
@@ -361,7 +361,7 @@ def _threes(m: Module, rows: list[list[Value]]) -> list[Value]:
                 bits = min(width, sum(limits).bit_length())
                 name = f"sum_{index}_{cycles}_{start}"
                 if len(values) == 3:
-                    value = add_three(m, values, bits, name=f"three_{name}")
+                    value = add_three(m, platform, values, bits, name=f"three_{name}")
                 else:
                     value = sum(values[1:], values[0])[:bits]
                 # The last one gets its register with the inversion.

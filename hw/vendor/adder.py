@@ -79,11 +79,13 @@ def has_three(platform) -> bool:
     return family(platform) == "series7"
 
 
-def add_three(m: Module, operands: Sequence[Value], width: int, *, name: str) -> Value:
-    """The sum of three values that have no sign, modulo two to `width`, on Xilinx.
+def add_three(m: Module, platform, operands: Sequence[Value], width: int, *, name: str) -> Value:
+    """The sum of three values that have no sign, modulo two to `width`.
 
-    Combinational. Each table makes sum and carry of three bits, and adds the carry of the table below in the chain.
+    Combinational. On Xilinx each table makes sum and carry of three bits, and adds the carry of the table below in the chain.
     """
+    if not has_three(platform):
+        return sum(operands[1:], operands[0])[:width]
     bits   = max(len(operand) for operand in operands)
     result = Signal(width, name=f"{name}_sum")
     before = _ZERO                                      # the carry of the table below
