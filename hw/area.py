@@ -19,7 +19,7 @@ from terngen.hw.contract.formats import Multiplier
 from terngen.hw.contract.regs import TOKEN_BITS
 from terngen.hw.link.cobs import CobsEncoder
 from terngen.hw.link.receiver import Receiver
-from terngen.hw.units import table, tree
+from terngen.hw.units import accumulator, table, tree
 
 __all__ = ["BASELINES", "Baseline", "Baselines", "Model", "Store", "area", "array_features", "block_rams", "blocks",
            "dsps", "machine_features", "stores"]
@@ -57,7 +57,7 @@ def stores(config: Config) -> list[Store]:
         Store("prefetch", config.beat_bits, config.prefetch),
         Store("history", TOKEN_BITS, config.history << config.slot_bits),
         Store("parameters", config.beat_bits, 2 << place_bits),
-        Store("accumulator", config.acc_width * config.row_lanes, config.row_groups(config.rows), slots),
+        Store("accumulator", config.acc_width * config.row_lanes, accumulator.depth(config), slots),
         Store("sums", config.acc_width * config.row_lanes, 2 * -(-config.rows // widest(config.row_lanes)),
               slots * max(1, lanes // config.row_lanes)),
         Store("x", word, slots * config.groups(config.hidden)),

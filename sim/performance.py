@@ -79,8 +79,10 @@ def _measurements() -> Iterator[Measurement]:
         yield Measurement(f"estimate.370m.64.slots{slots}",
                           f"estimate --geometry 370m --beat-bits 64 --slots {slots}", _ESTIMATE)
     for target in ("ecp5", "xc7"):
-        for bits, row_lanes, slots in ((16, 1, 1), (64, 1, 1), (64, 2, 1), (64, 4, 1), (512, 4, 1), (64, 1, 3), (64, 1, 8)):
-            yield _array(f"table-core --geometry 370m --beat-bits {bits} --row-lanes {row_lanes} --slots {slots}", target)
+        for bits, row_lanes, slots in ((16, 1, 1), (64, 1, 1), (64, 2, 1), (64, 4, 1), (512, 4, 1), (64, 1, 3),
+                                       (64, 1, 8)):
+            yield _array(f"table-core --geometry 370m --beat-bits {bits} --row-lanes {row_lanes} --slots {slots}",
+                         target)
         for slots in (1, 8):
             yield _array(f"table-core --geometry 1.3b --beat-bits 64 --row-lanes 1 --slots {slots}", target)
         yield _array("matvec --geometry 370m --beat-bits 64 --row-lanes 1 --slots 1", target)

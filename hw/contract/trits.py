@@ -14,7 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["GRAY_FIRST", "GRAY_STEPS", "GRAY_TAPS", "TRITS_PER_BYTE", "TritCode", "pack_trits", "trit_table", "trit_valid", "unpack_trits"]
+__all__ = ["GRAY_FIRST", "GRAY_STEPS", "GRAY_TAPS", "TRITS_PER_BYTE", "TritCode", "pack_trits", "trit_table",
+           "trit_valid", "unpack_trits"]
 
 TRITS_PER_BYTE = 5
 

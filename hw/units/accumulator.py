@@ -3,6 +3,7 @@
 from amaranth import Cat, Module, Signal, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
@@ -16,6 +17,11 @@ LEAD_CYCLES = 2
 SUM_CYCLES = 3
 #: Cycles from the announcement of a row group to the next one of the same group, at least.
 REUSE_CYCLES = 4
+
+
+def depth(config: Config) -> int:
+    """Words of the memory: a power of two, because what lies behind each other in block RAMs is multiplexed."""
+    return 1 << ceil_log2(config.row_groups(config.rows))
 
 
 class Accumulator(wiring.Component):
@@ -69,7 +75,7 @@ class Accumulator(wiring.Component):
         ]
         for slot, partials in enumerate(self.partials):
             # What is read was written REUSE_CYCLES ago, or is not needed; so no word is needed that is being written.
-            rows = memory.Memory(shape=width * config.row_lanes, depth=config.row_groups(config.rows), init=[],
+            rows = memory.Memory(shape=width * config.row_lanes, depth=depth(config), init=[],
                                  attrs={"no_rw_check": 1})
             m.submodules[f"rows_{slot}"] = rows
             write_port, read_port = rows.write_port(), rows.read_port()

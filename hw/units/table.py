@@ -2,8 +2,8 @@
 
 Five activations have 243 signed sums. They stand in a block RAM in the order of a reflected ternary
 Gray walk, whose step is the octet on the tape (:attr:`TritCode.GRAY`). So a weight octet needs
-no decoder, and a table is filled by a shift register, a program and one adder: each entry differs from the one before by
-one activation. T-MAC (arXiv 2407.00088) does the same with binary planes on a CPU.
+no decoder, and a table is filled by a shift register, a program and one adder: each entry differs from
+the one before by one activation. T-MAC (arXiv 2407.00088) does the same with binary planes on a CPU.
 """
 
 from amaranth import C, Cat, Module, Signal, signed
@@ -91,8 +91,8 @@ def place_bits(config: Config) -> tuple[int, int]:
 
 
 def has_places(config: Config) -> bool:
-    """Whether a memory knows the places of digits: one that fits two block RAMs, or else it is cheaper to add."""
-    return sum(place_bits(config)) * 8 * config.blocks(config.wide) <= 2 * 18 * 1024
+    """Whether a memory knows the places of digits: if it fits a block RAM, or else it is cheaper to add."""
+    return sum(place_bits(config)) <= 18 and 8 * config.blocks(config.wide) <= 1024
 
 
 def _places(config: Config) -> list[int]:
@@ -189,7 +189,7 @@ class Tables(wiring.Component):
             m.d.sync += walk.eq(Cat((walk & GRAY_TAPS).xor(), walk))
 
         # What happens depends on the step alone.
-        m.submodules.program = program = memory.Memory(shape=_Step, depth=2 * ENTRIES, 
+        m.submodules.program = program = memory.Memory(shape=_Step, depth=2 * ENTRIES,
                                                         init=_program(relative=not has_places(config)),
                                                         attrs={"rom_style": "block"})
         program_port = program.read_port()

@@ -82,7 +82,8 @@ def has_three(platform) -> bool:
 def add_three(m: Module, platform, operands: Sequence[Value], width: int, *, name: str) -> Value:
     """The sum of three values that have no sign, modulo two to `width`.
 
-    Combinational. On Xilinx each table makes sum and carry of three bits, and adds the carry of the table below in the chain.
+    Combinational. On Xilinx each table makes sum and carry of three bits, and the chain adds the carry of the table
+    below.
     """
     if not has_three(platform):
         return sum(operands[1:], operands[0])[:width]

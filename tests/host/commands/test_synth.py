@@ -48,8 +48,9 @@ def test_model(terngen, request, source):
 
 def test_geometry(terngen, refused):
     """A published size, and what is changed of its machine."""
-    wide   = terngen("synth", "table-core", "--geometry", "370m", "--beat-bits", "64", "--row-lanes", "1", "--json").values
-    narrow = terngen("synth", "table-core", "--geometry", "370m", "--beat-bits", "16", "--row-lanes", "1", "--json").values
+    command = ["synth", "table-core", "--geometry", "370m", "--row-lanes", "1", "--json", "--beat-bits"]
+    wide    = terngen(*command, "64").values
+    narrow  = terngen(*command, "16").values
     assert wide["luts"] <= 140 and narrow["luts"] < wide["luts"]
     refused("synth", "add", "--geometry", "370m", "--model", "tape", code=2,
             message=r"Either a model or --geometry can be given, not both\.")

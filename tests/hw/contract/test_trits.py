@@ -72,8 +72,8 @@ def test_pairs_by_hand(trits, octet):
     assert unpack_trits(np.uint8(octet), TritCode.PAIRS).tolist() == trits
 
 
-@pytest.mark.parametrize("code, octet", [(TritCode.GRAY, 0), (TritCode.GRAY, GRAY_STEPS[11]), (TritCode.PAIRS, 0b11_1_11_000),
-                                         (TritCode.PAIRS, 0b11_0_11_011)])
+@pytest.mark.parametrize("code, octet", [(TritCode.GRAY, 0), (TritCode.GRAY, GRAY_STEPS[11]),
+                                         (TritCode.PAIRS, 0b11_1_11_000), (TritCode.PAIRS, 0b11_0_11_011)])
 def test_byte_wrong(code, octet):
     octets = np.full((2, 5), pack_trits([0] * 5, code))
     octets[1, 2:4] = octet

@@ -14,7 +14,6 @@ from terngen.hw import build
 from terngen.hw.units import table
 from terngen.hw.vendor.adder import add, add_subtract, add_three, has_three
 
-
 #: From registers with anything in them: what is seen once they are full.
 SEQUENCE = "-seq 6 -prove-skip 5"
 
