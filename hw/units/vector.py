@@ -463,11 +463,14 @@ class Vector(wiring.Component):
             before = [entered[cycles - 1] & flag(*each) for cycles, each in times.items()]
             return delay(m, Cat(before).any(), reset=True, name="at") | now
 
-        def counter(valid, name, base=None):
+        # The first group may enter a cycle after the start, and is at no other point then.
+        started = delay(m, start, reset=True, name="started")
+
+        def counter(valid, name, base=None, *, begin=started):
             """Number of the group, or its address, at a point."""
             shape = config.group_bits if base is None else base.shape()
             count = Signal(shape, name=name)
-            with m.If(start):
+            with m.If(begin):
                 m.d.sync += count.eq(0 if base is None else base)
             with m.Elif(valid):
                 m.d.sync += count.eq(count + 1)
@@ -521,19 +524,19 @@ class Vector(wiring.Component):
 
         w_read = Signal()
         m.d.comb += w_read.eq(result(-parameters.READ_LATENCY, _WEIGHTED))
-        m.d.comb += self.weights.group.eq(counter(w_read, "w_read"))
+        m.d.comb += self.weights.group.eq(counter(w_read, "w_read", begin=start))
 
         # State core.
         m.submodules.recurrence = recurrence = self._recurrence
         m.d.comb += [
-            recurrence.start.eq(start),
+            recurrence.start.eq(started),
             recurrence.base.eq(state_base + descriptor.place),
             recurrence.clear.eq(self.clear.bit_select(slot, 1)),
             recurrence.read.eq(at(self._silu - recurrence.C_DELAY, Op.MLGRU)),
         ]
 
         # Lanes.
-        m.d.comb += self.sums.group.eq(counter(issue, "sums_read"))
+        m.d.comb += self.sums.group.eq(counter(issue, "sums_read", begin=start))
         squares_t1 = delay(m, (op == Op.SQUARE) & descriptor.source, name="squares_t1")
         squares_x  = delay(m, (op == Op.SCAN) | ((op == Op.SQUARE) & ~descriptor.source), name="squares_x")
         # What all lanes multiply by, if it is no weight.
@@ -605,14 +608,14 @@ class Vector(wiring.Component):
         # As the sign of a difference: a carry that leaves its chain by itself costs a nanosecond.
         with m.If(result(self._peak - 1, tuple(SCANS)) & (highest - peaks[0])[-1]):
             m.d.sync += highest.eq(peaks[0])
-        with m.If(start):
+        with m.If(started):
             m.d.sync += highest.eq(0)
 
         # Squares.
         squared = Signal()
         m.d.comb += squared.eq(result(square_after, (Op.SQUARE, Op.STORE)))
         first_square = Signal()
-        with m.If(start):
+        with m.If(started):
             m.d.sync += first_square.eq(descriptor.first)
         with m.Elif(squared):
             m.d.sync += first_square.eq(0)
