@@ -19,7 +19,7 @@ from terngen.hw.contract.formats import Multiplier
 from terngen.hw.contract.regs import TOKEN_BITS
 from terngen.hw.link.cobs import CobsEncoder
 from terngen.hw.link.receiver import Receiver
-from terngen.hw.units import table, tree
+from terngen.hw.units import accumulator, table, tree
 
 __all__ = ["BASELINES", "Baseline", "Baselines", "Model", "Store", "area", "array_features", "block_rams", "blocks",
            "dsps", "machine_features", "stores"]
@@ -57,8 +57,9 @@ def stores(config: Config) -> list[Store]:
         Store("prefetch", config.beat_bits, config.prefetch),
         Store("history", TOKEN_BITS, config.history << config.slot_bits),
         Store("parameters", config.beat_bits, 2 << place_bits),
-        Store("sums", config.acc_width * config.row_lanes, -(-config.rows // widest(config.row_lanes)),
-              2 * slots * max(1, lanes // config.row_lanes)),
+        Store("accumulator", config.acc_width * config.row_lanes, accumulator.depth(config), slots),
+        Store("sums", config.acc_width * config.row_lanes, 2 * -(-config.rows // widest(config.row_lanes)),
+              slots * max(1, lanes // config.row_lanes)),
         Store("x", word, slots * config.groups(config.hidden)),
         Store("t0, t1, y", word, slots * config.groups(config.wide), 3),
         Store("state", word, slots * config.groups(config.state)),
@@ -67,7 +68,9 @@ def stores(config: Config) -> list[Store]:
     ]
     if config.variant is ArrayVariant.TABLE:
         width = config.table_builders
-        found.append(Store("steps", 5, table.ENTRIES, constant=True))
+        found.append(Store("steps", table.STEP_BITS, 2 * table.ENTRIES, constant=True))
+        if table.has_places(config):
+            found.append(Store("places", sum(table.place_bits(config)), 8 * config.blocks(config.wide), constant=True))
         found += [Store("tables", table.ENTRY_BITS * share, 2 * table.ENTRIES, config.beat_bytes)
                   for share in (min(table.SHARE, slots - first) for first in range(0, slots, table.SHARE))]
     else:

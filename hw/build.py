@@ -34,6 +34,7 @@ from terngen.hw.link.endpoint import Endpoint
 from terngen.hw.tape.loader import Loader
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.top import Machine
+from terngen.hw.units.accumulator import Accumulator
 from terngen.hw.units.add import Add
 from terngen.hw.units.array import ternary_array
 from terngen.hw.units.convert import FromInt, ToInt8
@@ -47,6 +48,7 @@ from terngen.hw.units.sigmoid import Sigmoid
 from terngen.hw.units.site import SiteMultiply
 from terngen.hw.units.squaresum import SquareSum
 from terngen.hw.units.sums import Sums
+from terngen.hw.units.table import Tables
 from terngen.hw.units.vector import Vector, command_layout
 
 __all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "place", "synthesise",
@@ -59,12 +61,23 @@ CHAIN = 384
 #: Frequency that the router works towards; where it is out of reach, it does what it can.
 AIM_MHZ = 400
 
-#: Synthesis for each target.
+#: Synthesis for each target. Delays of a few cycles stay flip-flops, of which there are two for each LUT6.
 TARGETS = {
     "ecp5": "synth_ecp5 -top top",
-    "xc7":  "synth_xilinx -top top -family xc7 -flatten -noiopad -noclkbuf",
-    "xcup": "synth_xilinx -top top -family xcup -flatten -noiopad -noclkbuf",
+    "xc7":  "synth_xilinx -top top -family xc7 -flatten -noiopad -noclkbuf -nosrl",
+    "xcup": "synth_xilinx -top top -family xcup -flatten -noiopad -noclkbuf -nosrl",
 }
+
+#: Families of the targets, as platforms name them.
+FAMILIES = {"ecp5": "ecp5", "xc7": "series7", "xcup": "ultrascaleplus"}
+
+
+class _Target:
+    """Stands for a platform, so that components choose the vendor's cells."""
+
+    def __init__(self, target: str) -> None:
+        self.family = FAMILIES[target]
+
 
 class Datapath(wiring.Component):
     """What computes: the array and the vector unit, joined as in the machine.
@@ -120,6 +133,50 @@ class Datapath(wiring.Component):
         return m
 
 
+class TableCore(wiring.Component):
+    """What a table array costs all in: tables and their filling, the adders behind them, and the accumulator.
+
+    Without the queue of codes, whose memory the filling reads, without the queue of sums, and without the counters
+    of rows and blocks.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    ready, address, codes, loaded, take, rewind, beat
+        As in :class:`~terngen.hw.units.table.Tables`.
+    valid, group, first, written, sums_group, sums
+        As in :class:`~terngen.hw.units.accumulator.Accumulator`.
+    """
+
+    def __init__(self, config: Config):
+        self._tables = Tables(config)
+        self._accumulator = Accumulator(config)
+        super().__init__({name: member for part in (self._tables, self._accumulator)
+                          for name, member in part.signature.members.items() if name != "partials"})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.tables      = tables      = self._tables
+        m.submodules.accumulator = accumulator = self._accumulator
+        for part in (tables, accumulator):
+            for path, member, value in part.signature.flatten(part):
+                if path[0] != "partials":
+                    outside = self
+                    for name in path:
+                        outside = outside[name] if isinstance(name, int) else getattr(outside, name)
+                    if member.flow is In:
+                        m.d.comb += Value.cast(value).eq(Value.cast(outside))
+                    else:
+                        m.d.comb += Value.cast(outside).eq(Value.cast(value))
+        for sources, targets in zip(tables.partials, accumulator.partials):
+            m.d.comb += [target.eq(source) for source, target in zip(sources, targets)]
+        return m
+
+
 #: What can be measured, made for a machine.
 COMPONENTS: dict[str, Callable[[Config], Any]] = {
     "add":         lambda config: Add(fmt=config.path),
@@ -135,6 +192,7 @@ COMPONENTS: dict[str, Callable[[Config], Any]] = {
     "recurrence":  Recurrence,
     "sampler":     Sampler,
     "array":       ternary_array,
+    "table-core":  TableCore,
     "sums":        Sums,
     "matvec":      MatVec,
     "vector":      Vector,
@@ -232,7 +290,7 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
     BuildError
         If there is no Yosys, or it fails.
     """
-    text = rtlil.convert(component, "top", ports=_ports(component), emit_src=False)
+    text = rtlil.convert(component, "top", ports=_ports(component), platform=_Target(target), emit_src=False)
     return Area(**_cached(cache, ["area", text, target, str(dsp), *_versions(_YOSYS)],
                           lambda: dataclasses.asdict(_area(_netlist(text, target, dsp), target))))
 
@@ -261,7 +319,8 @@ def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed:
     BuildError
         If there is no Yosys or no nextpnr, or one fails.
     """
-    text   = rtlil.convert(_Harness(component), "top", ports=_Harness.ports(component), emit_src=False)
+    text   = rtlil.convert(_Harness(component), "top", ports=_Harness.ports(component), platform=_Target("ecp5"),
+                           emit_src=False)
     result = _cached(cache, ["place", text, str(dsp), str(trim), str(seed), *_versions(_YOSYS), *_versions(_NEXTPNR)],
                      lambda: _place(_netlist(text, "ecp5", dsp), trim, seed))
     return Timing(result["mhz"], [tuple(step) for step in result["path"]], Area(**result["area"]))
@@ -439,7 +498,7 @@ def _area(netlist: dict[str, Any], target: str) -> Area:
 
 
 #: LUTs of a Xilinx cell that is made of them.
-_XILINX_LUTS = {"INV": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8,
+_XILINX_LUTS = {"INV": 1, "LUT6_2": 1, "SRL16E": 1, "SRLC32E": 1, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8,
                 "RAM32X1S": 1, "RAM64X1S": 1, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM256X1S": 4,
                 **{f"LUT{inputs}": 1 for inputs in range(1, 7)}}
 
@@ -456,6 +515,8 @@ def _xilinx_luts(top: dict[str, Any], cells: collections.Counter[str]) -> int:
         users.update(inputs)
         if re.fullmatch(r"LUT\d|INV", cell["type"]):
             drivers[cell["connections"]["O"][0]] = frozenset(bit for bit in inputs if isinstance(bit, int))
+        elif cell["type"] == "LUT6_2":
+            drivers[cell["connections"]["O6"][0]] = frozenset(bit for bit in inputs if isinstance(bit, int))
     for port in top["ports"].values():
         users.update(port["bits"])
     for cell in top["cells"].values():

@@ -78,6 +78,21 @@ def _measurements() -> Iterator[Measurement]:
     for slots in (1, 2, 3, 4, 6, 8, 12, 16):
         yield Measurement(f"estimate.370m.64.slots{slots}",
                           f"estimate --geometry 370m --beat-bits 64 --slots {slots}", _ESTIMATE)
+    for target in ("ecp5", "xc7"):
+        for bits, row_lanes, slots in ((16, 1, 1), (64, 1, 1), (64, 2, 1), (64, 4, 1), (512, 4, 1), (64, 1, 3),
+                                       (64, 1, 8)):
+            yield _array(f"table-core --geometry 370m --beat-bits {bits} --row-lanes {row_lanes} --slots {slots}",
+                         target)
+        for slots in (1, 8):
+            yield _array(f"table-core --geometry 1.3b --beat-bits 64 --row-lanes 1 --slots {slots}", target)
+        yield _array("matvec --geometry 370m --beat-bits 64 --row-lanes 1 --slots 1", target)
+        yield _array("matvec --config small --geometry 370m --slots 1", target)
+
+
+def _array(arguments: str, target: str) -> Measurement:
+    name = arguments.replace(" --", ".").replace(" ", "-").replace("1.3b", "1b3")
+    return Measurement(f"array.{target}.{name}", f"synth {arguments} --target {target}",
+                       {**_AREA, "luts_per_weight": "LUT"})
 
 
 #: All of them, in the order in which they are made.
@@ -127,6 +142,7 @@ def _write(path: Path, figures: Iterable[Mapping[str, Any]]) -> None:
 _TABLES = {
     "rtl":      ("rtl.", ("cycles_per_token", "attainment", "source_idle_per_token", "values_compared", "mismatches")),
     "fairy-1m": ("fairy-1m.", ("cycles_per_token", "attainment", "values_compared", "mismatches")),
+    "array":    ("array.", ("luts", "luts_per_weight", "ffs", "block_rams")),
     "estimate": ("estimate.", ("cycles_per_token", "attainment", "bits_per_weight")),
 }
 
@@ -134,6 +150,8 @@ _TABLES = {
 def _cell(key: str, value: float) -> str:
     if key == "attainment":
         return f"{100 * value:.2f} %"
+    if key == "luts_per_weight":
+        return f"{value:.2f}"
     return f"{value:.4f}" if key == "bits_per_weight" else f"{value:,.0f}"
 
 

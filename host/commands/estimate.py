@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from terngen.host.commands.machines import fitted, geometry_options, source_of, step_of
+from terngen.host.commands.machines import geometry_options, published, source_of, step_of
 from terngen.host.commands.options import config_option, json_option, slots_option
-from terngen.host.convert.geometry import PUBLISHED
 
 __all__ = ["estimate"]
 
@@ -77,14 +76,8 @@ def _of_model(model: Path, config: str | None, changes: dict[str, int | None], s
 
 def _of_geometry(name: str | None, config: str | None, changes: dict[str, int | None], source: Any,
                  clock: float) -> dict[str, Any]:
-    from terngen.host import configs
-    from terngen.host.convert.geometry import Geometry
-
     assert name is not None
-    values   = {"model_type": "hgrn_bit", **PUBLISHED[name]}
-    geometry = Geometry.from_config(values)
-    machine  = (fitted(values, changes, source) if config is None
-                else configs.model_config(geometry, config, **changes))
+    geometry, machine = published(name, config, changes, source)
     return _of_layout(geometry, machine, source, clock)
 
 

@@ -8,7 +8,7 @@ import click
 from terngen.host.convert.geometry import PUBLISHED, Geometry
 from terngen.hw.contract.config import Config
 
-__all__ = ["fitted", "geometry_options", "source_of", "step_of"]
+__all__ = ["fitted", "geometry_options", "published", "source_of", "step_of"]
 
 #: Attainment of the layers that is worth more lanes. That of the head is higher.
 _ATTAINMENT = 0.97
@@ -71,6 +71,17 @@ def step_of(geometry: Geometry, machine: Config, source: Any, *, head: bool = Tr
                 tokens=dict.fromkeys(range(machine.slots), geometry.vocab_size - 1),
                 hidden=geometry.hidden_size, embedding=(0, layout.row_beats), start=parts[0].start,
                 count=sum(mark.count for mark in parts), source=source)
+
+
+def published(name: str, config: str | None, changes: Mapping[str, int | None], source: Any) -> tuple[Geometry, Config]:
+    """A published size, and a machine for it: one that is given, or one that keeps the memory busy."""
+    from terngen.host import configs
+
+    values   = {"model_type": "hgrn_bit", **PUBLISHED[name]}
+    geometry = Geometry.from_config(values)
+    machine  = (fitted(values, changes, source) if config is None
+                else configs.model_config(geometry, config, **changes))
+    return geometry, machine
 
 
 def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source: Any) -> Config:

@@ -2,6 +2,7 @@
 
 import click
 
+from terngen.host.commands.machines import geometry_options, published, source_of
 from terngen.host.commands.options import config_option, json_option, slots_option
 
 __all__ = ["synth"]
@@ -10,6 +11,7 @@ __all__ = ["synth"]
 @click.command()
 @click.argument("component")
 @config_option
+@geometry_options
 @slots_option
 @click.option("--model", metavar="CKPT_OR_TAPE", help="Make the buffers as large as this model needs.")
 @click.option("--target", type=click.Choice(["ecp5", "xc7", "xcup"]), default="ecp5", show_default=True,
@@ -20,11 +22,13 @@ __all__ = ["synth"]
               help="Cut off carries that nobody reads before placing.")
 @click.option("--seed", type=click.IntRange(min=1), default=1, show_default=True, help="Of the placer.")
 @json_option
-def synth(component: str, config: str | None, slots: int | None, model: str | None, target: str, dsp: bool, pnr: bool,
-          trim: bool, seed: int, as_json: bool) -> None:
+def synth(component: str, config: str | None, geometry: str | None, beat_bits: int | None, row_lanes: int | None,
+          lanes: int | None, prefetch: int | None, slots: int | None, model: str | None, target: str, dsp: bool,
+          pnr: bool, trim: bool, seed: int, as_json: bool) -> None:
     """Measure area and clock of a machine or one of its components with the open tools.
 
-    COMPONENT is a unit, like `add` or `vector`; `datapath`, the array and the vector unit; or `machine`.
+    COMPONENT is a unit, like `add` or `vector`; `datapath`, the array and the vector unit; or `machine`. Sizes come
+    from a configuration, from a model, or from --geometry, and only with that can they be changed by options.
     """
     import dataclasses
     from pathlib import Path
@@ -42,7 +46,14 @@ def synth(component: str, config: str | None, slots: int | None, model: str | No
                                  param_hint="COMPONENT")
     if pnr and target != "ecp5":
         raise click.BadParameter(f"Only ecp5 can be placed and routed, not {target}.", param_hint="--pnr")
-    if model is None:
+    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch}
+    if geometry is not None:
+        if model is not None:
+            raise click.UsageError("Either a model or --geometry can be given, not both.")
+        _, machine = published(geometry, config, {**changes, "slots": slots}, source_of(""))
+    elif any(value is not None for value in changes.values()):
+        raise click.UsageError("Beats, rows of a beat, lanes and prefetch can only be given with --geometry.")
+    elif model is None:
         machine = configs.machine_config(config or configs.DEFAULT, slots=slots)
     elif Path(model).is_dir():
         machine = configs.model_config(Checkpoint.open(Path(model)).geometry, config or configs.DEFAULT, slots=slots)
@@ -58,8 +69,10 @@ def synth(component: str, config: str | None, slots: int | None, model: str | No
     except build.BuildError as error:
         raise ToolError(str(error)) from error
 
-    values = {"component": component, "digest": machine.digest.hex(), "target": target, "dsp": dsp,
-              **dataclasses.asdict(area), "versions": build.versions()}
+    # That the array multiplies in a cycle, for all slots.
+    weights = machine.row_lanes * machine.block_cols * machine.slots
+    values  = {"component": component, "digest": machine.digest.hex(), "target": target, "dsp": dsp,
+               **dataclasses.asdict(area), "luts_per_weight": area.luts / weights, "versions": build.versions()}
     lut    = "LUT4" if target == "ecp5" else "LUT6"
     lines  = [f"{lut:12s}{area.luts:,}", f"flip-flops  {area.ffs:,}", f"block RAM   {area.block_rams:,}",
               f"DSP         {area.dsps:,}"]

@@ -10,7 +10,7 @@ from amaranth.lib import enum
 from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.formats import PATH, FloatFormat, Multiplier
-from terngen.hw.contract.trits import TRITS_PER_BYTE, TritCode
+from terngen.hw.contract.trits import GRAY_STEPS, TRITS_PER_BYTE, TritCode
 
 __all__ = ["ArrayVariant", "Config", "EXACT", "PARAMETER_BITS", "PRESETS", "Sites"]
 
@@ -213,7 +213,7 @@ class Config:
         if self.builders:
             return self.builders
         count = 1
-        while count < self.lane_bytes and 256 * self.lane_bytes > count * self.row_groups(self.hidden):
+        while count < self.lane_bytes and len(GRAY_STEPS) * self.lane_bytes > count * self.row_groups(self.hidden):
             count *= 2
         return count
 

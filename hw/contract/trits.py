@@ -14,14 +14,32 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["GRAY_FIRST", "TRITS_PER_BYTE", "TritCode", "pack_trits", "trit_table", "trit_valid", "unpack_trits"]
+__all__ = ["GRAY_FIRST", "GRAY_STEPS", "GRAY_TAPS", "TRITS_PER_BYTE", "TritCode", "pack_trits", "trit_table",
+           "trit_valid", "unpack_trits"]
 
 TRITS_PER_BYTE = 5
 
-#: Code of the first entry (all trits minus one) of the Gray walk. A table filler counts from 0 to 255 and
-#: writes to the address that it counts. The steps before this one leave time to clear, to subtract the five
-#: activations, and for eight stages of pipeline from the count to the entry.
-GRAY_FIRST = 13
+
+def _shifted() -> tuple[int, ...]:
+    """States of a shift register of eight bits that is fed the parity of four of them: all but zero, in a circle.
+
+    The taps are those of a table of maximal-length registers (Xilinx XAPP052). A counter that wants no adder.
+    """
+    states = [1]
+    while len(states) < 255:
+        state = states[-1]
+        states.append(state << 1 & 0xff | (state & GRAY_TAPS).bit_count() % 2)
+    return tuple(states)
+
+
+#: Bits of a step of the Gray walk whose parity is shifted into the next one.
+GRAY_TAPS = 0b1011_1000
+#: Octets in the order in which a table filler goes through them, again and again. It writes to the address that
+#: it has reached.
+GRAY_STEPS = _shifted()
+#: Place in it of the first entry (all trits minus one) of the Gray walk, which goes to the end. The steps before it
+#: leave time to clear, to subtract the five activations, and for seven stages of pipeline from the step to the entry.
+GRAY_FIRST = 12
 
 _Table: TypeAlias = NDArray[np.int8]
 
@@ -31,7 +49,7 @@ class TritCode(enum.Enum):
 
     #: Two pairs and a single, for arrays of adders; see :func:`_pairs`.
     PAIRS = "pairs"
-    #: The step number of a reflected ternary Gray walk, for arrays of tables; see :func:`_gray`.
+    #: The step of a reflected ternary Gray walk, for arrays of tables; see :func:`_gray`.
     GRAY = "gray"
 
 
@@ -69,8 +87,8 @@ def _pairs() -> dict[int, tuple[int, ...]]:
 def _gray() -> dict[int, tuple[int, ...]]:
     """Bytes of :attr:`TritCode.GRAY` and their trits.
 
-    Byte 13 is all minus one, and every byte up to 255 differs from the one before in one trit, by one. Trit 0
-    changes fastest; each trit runs up and down in turn, as reflection makes it.
+    The bytes are :data:`GRAY_STEPS`. From number ``GRAY_FIRST`` on, which is all minus one, each differs from the one
+    before in one trit, by one. Trit 0 changes fastest; each trit runs up and down in turn, as reflection makes it.
     """
     table: dict[int, tuple[int, ...]] = {}
     for index in range(3**TRITS_PER_BYTE):
@@ -78,7 +96,7 @@ def _gray() -> dict[int, tuple[int, ...]]:
         for place in range(TRITS_PER_BYTE):
             rest, digit = divmod(index // 3**place, 3)
             trits.append(1 - digit if rest % 2 else digit - 1)
-        table[GRAY_FIRST + index] = tuple(trits)
+        table[GRAY_STEPS[GRAY_FIRST + index]] = tuple(trits)
     return table
 
 

@@ -1,26 +1,20 @@
 """Sums: row sums of every slot, from the ternary array to the vector unit."""
 
-from functools import reduce
-from operator import or_
-
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
+from terngen.hw.units.accumulator import LEAD_CYCLES, REUSE_CYCLES, SUM_CYCLES, Accumulator
 from terngen.hw.units.partials import partial_width
 
 __all__ = ["LEAD_CYCLES", "PUSH_CYCLES", "READ_LATENCY", "REUSE_CYCLES", "Sums", "SumsSignature"]
 
 #: Cycles from an address on :class:`SumsSignature` to its sums.
 READ_LATENCY = 3
-#: Cycles from the announcement of a row group to its partial sums.
-LEAD_CYCLES = 2
-#: Cycles from the announcement of a row group to the next one of the same group, at least.
-REUSE_CYCLES = 4
 #: Cycles from the announcement of the last row group to :attr:`SumsSignature.ready`.
-PUSH_CYCLES = 4
+PUSH_CYCLES = SUM_CYCLES + 1
 
 
 class SumsSignature(wiring.Signature):
@@ -56,12 +50,12 @@ class SumsSignature(wiring.Signature):
 
 
 class Sums(wiring.Component):
-    """Queue of two banks of sums, with an accumulator in front.
+    """Queue of two banks of sums, behind an accumulator.
 
-    A bank is opened, row groups are added to it, and after the last one it is pushed. Adding takes a
-    row group (``row_lanes`` rows) of all slots in every cycle, without flow control; a bank is never
-    cleared, because the first column block overwrites what is there. The consumer reads ``lanes`` rows
-    at a time.
+    A bank is opened, row groups are added up, and after the last one it is pushed. Adding takes a
+    row group (``row_lanes`` rows) of all slots in every cycle, without flow control. All sums so far go into the bank
+    as well, where those of later column blocks overwrite them: so the consumer, who reads ``lanes`` rows at a time, has
+    a memory of its own, and neither waits for the other's address.
 
     ::
 
@@ -117,19 +111,19 @@ class Sums(wiring.Component):
     def elaborate(self, platform):
         m      = Module()
         config = self._config
-        width  = config.acc_width
+        m.submodules.accumulator = accumulator = Accumulator(config)
+        m.d.comb += [
+            accumulator.valid.eq(self.valid),
+            accumulator.group.eq(self.group),
+            accumulator.first.eq(self.first),
+        ]
+        for slot, partials in enumerate(self.partials):
+            m.d.comb += [target.eq(partial) for target, partial in zip(accumulator.partials[slot], partials)]
 
-        # What happens 0 to 3 cycles after the announcement.
-        valid   = [self.valid, *(Signal(name=f"valid_{cycle}") for cycle in (1, 2, 3))]
-        for now, then in zip(valid, valid[1:]):
-            m.d.sync += then.eq(now)
         current = Signal()                                      # the bank that is added to
         m.d.sync += current.eq(current ^ (self.valid & self.last))
-        bank    = delay(m, current, 2, name="bank")
-        first   = delay(m, self.first, 2, name="first")
-        group   = delay(m, self.group, 3, name="group")
-        push    = Signal()
-        m.d.comb += push.eq(valid[3] & delay(m, self.last, 3, name="last"))
+        bank    = delay(m, current, SUM_CYCLES, name="bank")
+        push    = delay(m, self.valid & self.last, SUM_CYCLES, reset=True, name="push")
 
         used  = Signal(range(3))                                # banks, open or full
         full  = Signal(range(3))                                # banks
@@ -157,49 +151,27 @@ class Sums(wiring.Component):
         part_bits = max(0, config.row_lanes.bit_length() - config.lanes.bit_length())
         side_bits = max(0, config.lanes.bit_length() - config.row_lanes.bit_length())
         depth     = -(-config.rows // max(config.lanes, config.row_lanes))
-        sides     = range(1 << side_bits)
-        side      = delay(m, self.group[:side_bits], LEAD_CYCLES, name="side")
-
-        # The bank that is added to gives its read port to the adders, the other one to the consumer.
-        # What the adders read was written REUSE_CYCLES ago, or is overwritten; what the consumer reads
-        # is written by nobody. So no word is needed that is being written.
-        shown   = delay(m, front ^ drain.last, 2, name="shown")
-        slot    = delay(m, drain.slot, 2, name="slot")
-        part    = delay(m, drain.group[:part_bits], 2, name="part")
-        adds    = [self.valid & (current == index) for index in range(2)]
-        chosen  = [[Signal(name=f"chosen_{index}_{place}") for place in sides] for index in range(2)]
-        written = [[Signal(name=f"written_{index}_{place}") for place in sides] for index in range(2)]
-        for index in range(2):
-            for place in sides:
-                here = (bank == index) & (side == place)
-                # In the first block none is chosen, which makes a zero.
-                m.d.comb += chosen[index][place].eq(~first & here)
-                m.d.sync += written[index][place].eq(valid[2] & here)
-        for number, partials in enumerate(self.partials):
-            new     = [Signal(signed(width), name=f"new_{number}_{lane}", reset_less=True)
-                       for lane in range(config.row_lanes)]
-            answers = []
-            for index in range(2):
-                answers.append([])
-                for place in sides:
-                    rows = memory.Memory(shape=width * config.row_lanes, depth=depth, init=[],
-                                         attrs={"no_rw_check": 1})
-                    m.submodules[f"rows_{number}_{index}_{place}"] = rows
-                    write_port, read_port = rows.write_port(), rows.read_port()
-                    m.d.comb += [
-                        read_port.addr.eq(Mux(adds[index], self.group[side_bits:], drain.group[part_bits:])),
-                        write_port.addr.eq(group[side_bits:]),
-                        write_port.data.eq(Cat(new)),
-                        write_port.en.eq(written[index][place]),
-                    ]
-                    # A block RAM is slow to answer: its word meets a register before it goes anywhere.
-                    answers[-1].append(delay(m, read_port.data, name=f"answer_{number}_{index}_{place}"))
-            for lane, partial in enumerate(partials):
-                old = [answer.word_select(lane, width) & choice.replicate(width)
-                       for index in range(2) for answer, choice in zip(answers[index], chosen[index])]
-                m.d.sync += new[lane].eq(reduce(or_, old).as_signed() + partial)
-            # In the order of rows, as many as a lane group has.
-            words = [Cat(answer).word_select(part, width * config.lanes) for answer in answers]
-            with m.If(slot == number):
-                m.d.sync += drain.sums.eq(Mux(shown, words[1], words[0]))
+        side      = accumulator.sums_group[:side_bits]
+        slot      = delay(m, drain.slot, 2, name="slot")
+        part      = delay(m, drain.group[:part_bits], 2, name="part")
+        shown     = front ^ drain.last
+        answers   = []                                          # of each slot, in the order of rows
+        for number in range(config.slots):
+            words = []
+            for place in range(1 << side_bits):
+                # The consumer's bank is written by nobody, so no word is needed that is being written.
+                rows = memory.Memory(shape=config.acc_width * config.row_lanes, depth=2 * depth, init=[],
+                                     attrs={"no_rw_check": 1})
+                m.submodules[f"rows_{number}_{place}"] = rows
+                write_port, read_port = rows.write_port(), rows.read_port()
+                m.d.comb += [
+                    write_port.addr.eq(Cat(bank, accumulator.sums_group[side_bits:])),
+                    write_port.data.eq(Cat(accumulator.sums[number])),
+                    write_port.en.eq(accumulator.written & (side == place)),
+                    read_port.addr.eq(Cat(shown, drain.group[part_bits:])),
+                ]
+                # A block RAM is slow to answer: its word meets a register before it goes anywhere.
+                words.append(delay(m, read_port.data, name=f"answer_{number}_{place}"))
+            answers.append(Cat(words).word_select(part, config.acc_width * config.lanes))
+        m.d.sync += drain.sums.eq(Array(answers)[slot])
         return m

@@ -44,3 +44,14 @@ def test_model(terngen, request, source):
     fitting = terngen("synth", "recurrence", "--model", path, "--json").values
     assert fitting["digest"] != default["digest"]
     assert 0 < fitting["block_rams"] < default["block_rams"]
+
+
+def test_geometry(terngen, refused):
+    """A published size, and what is changed of its machine."""
+    command = ["synth", "table-core", "--geometry", "370m", "--row-lanes", "1", "--json", "--beat-bits"]
+    wide    = terngen(*command, "64").values
+    narrow  = terngen(*command, "16").values
+    assert wide["luts"] <= 140 and narrow["luts"] < wide["luts"]
+    refused("synth", "add", "--geometry", "370m", "--model", "tape", code=2,
+            message=r"Either a model or --geometry can be given, not both\.")
+    refused("synth", "add", "--lanes", "4", code=2, message=r".* can only be given with --geometry\.")

@@ -81,9 +81,9 @@ def test_geometry():
 
 
 @pytest.mark.parametrize("beat_bits, row_lanes, hidden, builders", [
-    (64, 1, 4096, 1),       # a block of 4096 beats, 8 tables of 256 entries
+    (64, 1, 4096, 1),       # a block of 4096 beats, 8 tables of 255 steps
     (64, 1, 1024, 2),
-    (64, 1, 1022, 4),
+    (64, 1, 1018, 4),
     (64, 1, 128,  8),       # too few rows to hide it: all at a time
     (16, 1, 2048, 1),
     (512, 4, 1024, 16),

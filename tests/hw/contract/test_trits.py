@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from terngen.hw.contract.trits import GRAY_FIRST, TritCode, pack_trits, trit_table, trit_valid, unpack_trits
+from terngen.hw.contract.trits import GRAY_FIRST, GRAY_STEPS, TritCode, pack_trits, trit_table, trit_valid, unpack_trits
 
 ALL = np.array(list(itertools.product((-1, 0, 1), repeat=5)), np.int8)
 
@@ -34,13 +34,21 @@ def test_shapes(code):
 
 def test_gray_walk():
     """The filler's view: one activation more or less in each step."""
-    table = trit_table(TritCode.GRAY).astype(int)
-    assert GRAY_FIRST == 13 and table[13].tolist() == [-1] * 5
-    assert (np.abs(np.diff(table[13:256], axis=0)).sum(axis=1) == 1).all()
+    table = trit_table(TritCode.GRAY)[list(GRAY_STEPS)].astype(int)
+    assert len(table) == 255 and GRAY_FIRST == 12 and table[12].tolist() == [-1] * 5
+    assert (np.abs(np.diff(table[12:], axis=0)).sum(axis=1) == 1).all()
     # Trit 0 runs up and down, one step a byte; the others move where it turns.
-    assert table[13:24, 0].tolist() == [-1, 0, 1, 1, 0, -1, -1, 0, 1, 1, 0]
-    assert table[13:24, 1].tolist() == [-1, -1, -1, 0, 0, 0, 1, 1, 1, 1, 1]
-    assert np.flatnonzero(trit_valid(TritCode.GRAY)).tolist() == list(range(13, 256))
+    assert table[12:23, 0].tolist() == [-1, 0, 1, 1, 0, -1, -1, 0, 1, 1, 0]
+    assert table[12:23, 1].tolist() == [-1, -1, -1, 0, 0, 0, 1, 1, 1, 1, 1]
+    assert sorted(np.flatnonzero(trit_valid(TritCode.GRAY)).tolist()) == sorted(GRAY_STEPS[12:])
+
+
+def test_gray_steps():
+    """A shift register, which comes around."""
+    assert sorted(GRAY_STEPS) == list(range(1, 256))
+    assert GRAY_STEPS[:6] == (1, 2, 4, 8, 0b10001, 0b100011)
+    for step, after in zip(GRAY_STEPS, [*GRAY_STEPS[1:], GRAY_STEPS[0]]):
+        assert after >> 1 == step & 0x7f and after & 1 == (step >> 7 ^ step >> 5 ^ step >> 4 ^ step >> 3) & 1
 
 
 @pytest.mark.parametrize("trits, octet", [
@@ -64,8 +72,8 @@ def test_pairs_by_hand(trits, octet):
     assert unpack_trits(np.uint8(octet), TritCode.PAIRS).tolist() == trits
 
 
-@pytest.mark.parametrize("code, octet", [(TritCode.GRAY, 0), (TritCode.GRAY, 12), (TritCode.PAIRS, 0b11_1_11_000),
-                                         (TritCode.PAIRS, 0b11_0_11_011)])
+@pytest.mark.parametrize("code, octet", [(TritCode.GRAY, 0), (TritCode.GRAY, GRAY_STEPS[11]),
+                                         (TritCode.PAIRS, 0b11_1_11_000), (TritCode.PAIRS, 0b11_0_11_011)])
 def test_byte_wrong(code, octet):
     octets = np.full((2, 5), pack_trits([0] * 5, code))
     octets[1, 2:4] = octet

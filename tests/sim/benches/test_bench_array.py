@@ -5,6 +5,7 @@ import json
 import pytest
 
 from terngen.hw.contract.config import ArrayVariant, Config
+from terngen.hw.units import table
 from terngen.hw.units.array import ternary_array
 from terngen.sim.verilog import run_bench
 
@@ -31,4 +32,12 @@ def test_tree(beat_bits, row_lanes, lanes, slots):
 def test_table(beat_bits, row_lanes, builders, lanes, slots):
     config = Config(variant=ArrayVariant.TABLE, beat_bits=beat_bits, row_lanes=row_lanes, builders=builders,
                     lanes=lanes, slots=slots, hidden=16, wide=48, rows=64)
+    run_bench(ternary_array(config), "bench_array", env={"CONFIG": json.dumps(config.to_dict())})
+
+
+def test_table_without_places(monkeypatch):
+    """Where a matrix has too many blocks, places of digits are added up."""
+    monkeypatch.setattr(table, "has_places", lambda config: False)
+    config = Config(variant=ArrayVariant.TABLE, beat_bits=32, row_lanes=1, builders=2, lanes=2, slots=1, hidden=16,
+                    wide=48, rows=64)
     run_bench(ternary_array(config), "bench_array", env={"CONFIG": json.dumps(config.to_dict())})

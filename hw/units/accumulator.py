@@ -1,0 +1,97 @@
+"""Accumulator: row sums of every slot, a column block after the other."""
+
+from amaranth import Cat, Module, Signal, signed
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from terngen.hw.contract.config import Config
+from terngen.hw.stream import delay
+from terngen.hw.units.partials import partial_width
+
+__all__ = ["LEAD_CYCLES", "REUSE_CYCLES", "SUM_CYCLES", "Accumulator"]
+
+#: Cycles from the announcement of a row group to its partial sums.
+LEAD_CYCLES = 2
+#: Cycles from the announcement of a row group to its sums.
+SUM_CYCLES = 3
+#: Cycles from the announcement of a row group to the next one of the same group, at least.
+REUSE_CYCLES = 4
+
+
+def depth(config: Config) -> int:
+    """Words of the memory: a power of two, because what lies behind each other in block RAMs is multiplexed."""
+    return 1 << ceil_log2(config.row_groups(config.rows))
+
+
+class Accumulator(wiring.Component):
+    """Adds partial sums to those of the same rows.
+
+    Takes a row group (``row_lanes`` rows) of all slots in every cycle, without flow control. Nothing is
+    ever cleared, because the first column block overwrites what is there.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+
+    Members
+    -------
+    valid : ``In(1)``
+        Announces partial sums of a row group. A group must not come again within ``REUSE_CYCLES``, except as a
+        `first` one.
+    group : ``In(row_group_bits)``
+        That row group.
+    first : ``In(1)``
+        With `valid`: the partial sums overwrite.
+    partials : ``In(signed(partial_width)).array(slots, row_lanes)``
+        The partial sums, ``LEAD_CYCLES`` after `valid`.
+    written, sums_group : ``Out(1)``, ``Out(row_group_bits)``
+        `valid` and `group`, ``SUM_CYCLES`` later.
+    sums : ``Out(signed(acc_width)).array(slots, row_lanes)``
+        The sums so far, with `written`.
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "valid":      In(1),
+            "group":      In(config.row_group_bits),
+            "first":      In(1),
+            "partials":   In(signed(partial_width(config))).array(config.slots, config.row_lanes),
+            "written":    Out(1),
+            "sums_group": Out(config.row_group_bits),
+            "sums":       Out(signed(config.acc_width)).array(config.slots, config.row_lanes),
+        })
+
+    def elaborate(self, platform):
+        m      = Module()
+        config = self._config
+        width  = config.acc_width
+        first  = delay(m, self.first, name="first")
+        m.d.comb += [
+            self.written.eq(delay(m, self.valid, SUM_CYCLES, reset=True, name="valid")),
+            self.sums_group.eq(delay(m, self.group, SUM_CYCLES, name="group")),
+        ]
+        for slot, partials in enumerate(self.partials):
+            # What is read was written REUSE_CYCLES ago, or is not needed; so no word is needed that is being written.
+            rows = memory.Memory(shape=width * config.row_lanes, depth=depth(config), init=[],
+                                 attrs={"no_rw_check": 1})
+            m.submodules[f"rows_{slot}"] = rows
+            write_port, read_port = rows.write_port(), rows.read_port()
+            m.d.comb += [
+                read_port.addr.eq(self.group),
+                write_port.addr.eq(self.sums_group),
+                write_port.data.eq(Cat(self.sums[slot])),
+                write_port.en.eq(self.written),
+            ]
+            # A block RAM is slow to answer: its word meets a register before it goes anywhere.
+            old = Signal(width * config.row_lanes, name=f"old_{slot}", reset_less=True)
+            m.d.sync += old.eq(read_port.data)
+            with m.If(first):
+                m.d.sync += old.eq(0)
+            for lane, partial in enumerate(partials):
+                sums = delay(m, (old.word_select(lane, width).as_signed() + partial)[:width].as_signed(),
+                             name=f"sum_{slot}_{lane}")
+                m.d.comb += self.sums[slot][lane].eq(sums)
+        return m
