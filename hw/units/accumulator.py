@@ -1,6 +1,6 @@
 """Accumulator: row sums of every slot, a column block after the other."""
 
-from amaranth import Cat, Module, Signal, signed
+from amaranth import Cat, Module, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
 from terngen.hw.units.partials import partial_width
+from terngen.hw.vendor.adder import add_kept
 
 __all__ = ["LEAD_CYCLES", "REUSE_CYCLES", "SUM_CYCLES", "Accumulator"]
 
@@ -68,7 +69,8 @@ class Accumulator(wiring.Component):
         m      = Module()
         config = self._config
         width  = config.acc_width
-        first  = delay(m, self.first, name="first")
+        keep   = ~delay(m, self.first, 1, name="first")
+        keep   = delay(m, keep, LEAD_CYCLES - 1, name="keep")
         m.d.comb += [
             self.written.eq(delay(m, self.valid, SUM_CYCLES, reset=True, name="valid")),
             self.sums_group.eq(delay(m, self.group, SUM_CYCLES, name="group")),
@@ -86,12 +88,8 @@ class Accumulator(wiring.Component):
                 write_port.en.eq(self.written),
             ]
             # A block RAM is slow to answer: its word meets a register before it goes anywhere.
-            old = Signal(width * config.row_lanes, name=f"old_{slot}", reset_less=True)
-            m.d.sync += old.eq(read_port.data)
-            with m.If(first):
-                m.d.sync += old.eq(0)
+            old = delay(m, read_port.data, name=f"old_{slot}")
             for lane, partial in enumerate(partials):
-                sums = delay(m, (old.word_select(lane, width).as_signed() + partial)[:width].as_signed(),
-                             name=f"sum_{slot}_{lane}")
-                m.d.comb += self.sums[slot][lane].eq(sums)
+                sums = add_kept(m, platform, partial, old.word_select(lane, width), keep, name=f"add_{slot}_{lane}")
+                m.d.comb += self.sums[slot][lane].eq(delay(m, sums, name=f"sum_{slot}_{lane}").as_signed())
         return m

@@ -194,25 +194,21 @@ class Tables(wiring.Component):
                                                         attrs={"rom_style": "block"})
         program_port = program.read_port()
         m.d.comb += program_port.addr.eq(Cat(walk, turn[-1]))
-        # After a reset the memory shows the step of before, once.
-        assert ROM_LATENCY == 2
-        step    = Signal(_Step)
-        settled = Signal()
-        m.d.sync += settled.eq(1)
-        with m.If(settled):
-            m.d.sync += step.eq(program_port.data)
-        with m.Else():
-            m.d.sync += step.eq(C(0, STEP_BITS))
+        step = data.View(_Step, delay(m, program_port.data.as_value(), ROM_LATENCY - 1, name="step"))
+        # After a reset what comes out of the memory is still that of before.
+        settled = delay(m, C(1, 1), ROM_LATENCY, reset=True, name="settled")
+        end     = Signal()
+        m.d.comb += end.eq(step.end & settled)
 
-        with m.If(step.end):
+        with m.If(end):
             m.d.sync += turn.eq(turn.rotate_left(1))
-        with m.If(step.full):
+        with m.If(step.full & settled):
             m.d.sync += self.loaded.eq(1)
         with m.If(self.take):
             m.d.sync += self.loaded.eq(0)
 
         # The codes of a digit stand side by side, those of the digits one after the other.
-        m.d.comb += self.address.eq(Cat(self._sides(m, turns, step.end), self._digit(m, step.digit)))
+        m.d.comb += self.address.eq(Cat(self._sides(m, turns, end), self._digit(m, step.digit, settled)))
 
         builders = []
         for slot, codes in enumerate(self.codes):
@@ -226,13 +222,13 @@ class Tables(wiring.Component):
             builders.append(entries)
         return walk, turn, builders
 
-    def _digit(self, m: Module, digit: Value) -> Value:
+    def _digit(self, m: Module, digit: Value, settled: Value) -> Value:
         """The place among all digits of one of the block, or of one that is so far from the one before."""
         config = self._config
         if not has_places(config):
             place = Signal(range(TRITS_PER_BYTE * config.blocks(config.wide)))
             m.d.sync += place.eq(place + digit)
-            with m.If(self.take & self.rewind):
+            with m.If(self.take & self.rewind | ~settled):
                 m.d.sync += place.eq(0)
             return place
         block_bits, bits = place_bits(config)

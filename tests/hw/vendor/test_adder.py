@@ -12,7 +12,7 @@ from amaranth.utils import ceil_log2
 
 from terngen.hw import build
 from terngen.hw.units import table
-from terngen.hw.vendor.adder import add, add_subtract, add_three, has_three
+from terngen.hw.vendor.adder import add, add_kept, add_subtract, add_three, has_three
 
 #: From registers with anything in them: what is seen once they are full.
 SEQUENCE = "-seq 6 -prove-skip 5"
@@ -63,6 +63,18 @@ def test_add_subtract(tmp_path, family, cell, width, other):
         return add_subtract(m, platform, left, right.as_signed(), minus, name="dut")
 
     prove(tmp_path, [width, other, 1], width, expected, actual, family=family, cell=cell)
+
+
+@each_family
+@pytest.mark.parametrize("width, other", [(20, 14), (5, 5)])
+def test_add_kept(tmp_path, family, cell, width, other):
+    def expected(m, platform, left, right, keep):
+        return left.as_signed() + Mux(keep, right, 0)
+
+    def actual(m, platform, left, right, keep):
+        return add_kept(m, platform, left.as_signed(), right, keep, name="dut")
+
+    prove(tmp_path, [other, width, 1], width, expected, actual, family=family, cell=cell)
 
 
 @each_family
