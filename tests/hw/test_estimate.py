@@ -118,6 +118,8 @@ def at_random(machine, rng, steps, *, parts=True):
     machine.step(dict.fromkeys(slots, vocab - 1), head=False)
 
 
+#: Machines that are compiled and played in a moment; the others are for `make test-long`.
+SHORT = {"tiny-3", "tiny-table", "fairy"}
 MACHINES = {
     "tiny-3":      (TINY,  {"slots": 3}),
     "tiny-narrow": (TINY,  {"preset": "tiny", "prefetch": 2}),
@@ -127,8 +129,9 @@ MACHINES = {
 }
 
 
-@pytest.mark.parametrize("memory", ["", "latency=37"])
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("memory", [pytest.param("", marks=pytest.mark.long), "latency=37"])
+@pytest.mark.parametrize("machine", [name if name in SHORT else pytest.param(name, marks=pytest.mark.long)
+                                     for name in MACHINES])
 def test_exact(make_tape, played, machine, memory):
     """A memory that never pauses: masks, heads, parts of the tape."""
     name, changes = MACHINES[machine]
@@ -137,7 +140,7 @@ def test_exact(make_tape, played, machine, memory):
     machine.check()
 
 
-@pytest.mark.parametrize("machine", ["tiny-3", "tiny-narrow"])
+@pytest.mark.parametrize("machine", ["tiny-3", pytest.param("tiny-narrow", marks=pytest.mark.long)])
 @pytest.mark.parametrize("memory, period", [
     ("rate=3/4", 4),
     ("rate=2/5,latency=90", 5),
