@@ -65,12 +65,9 @@ def _measurements() -> Iterator[Measurement]:
                           (512, _SLOWER + " --prefetch 1024"), (16, "--memory sdr")):
         name = f"370m.{bits}" + (".slower" if options.startswith(_SLOWER) else ".sdr" if options else "")
         command = f"--geometry 370m --beat-bits {bits} {options}".strip()
-        yield Measurement(f"rtl.{name}", f"bench {command} --tokens 1", _PLAY)
+        if bits == 64:
+            yield Measurement(f"rtl.{name}", f"bench {command} --tokens 1", _PLAY)
         yield Measurement(f"estimate.{name}", f"estimate {command}", _ESTIMATE)
-    yield Measurement("rtl.370m.64.slots8", "bench --geometry 370m --beat-bits 64 --slots 8 --tokens 1", _PLAY)
-    yield Measurement("rtl.370m.512.channels4",
-                      "bench --geometry 370m --beat-bits 512 --memory channels=4,latency=40,jitter=20 --tokens 1",
-                      _PLAY)
     for geometry in ("1.3b", "2.7b"):
         for bits in (16, 64, 512):
             yield Measurement(f"estimate.{geometry}.{bits}", f"estimate --geometry {geometry} --beat-bits {bits}",

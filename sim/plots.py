@@ -22,13 +22,12 @@ PUBLISHED_ATTAINMENT = {
 }
 #: Measurements of ours that stand beside them.
 _OURS = {
-    "16-bit":              "rtl.370m.16",
-    "16-bit SDR SDRAM":    "rtl.370m.16.sdr",
-    "64-bit":              "rtl.370m.64",
-    "64-bit, slower clock":  "rtl.370m.64.slower",
-    "512-bit":             "rtl.370m.512",
-    "512-bit, slower clock": "rtl.370m.512.slower",
-    "4 x 128-bit AXI4":    "rtl.370m.512.channels4",
+    "64-bit, RTL":                     "rtl.370m.64",
+    "64-bit, slower memory, RTL":      "rtl.370m.64.slower",
+    "16-bit, estimate":                "estimate.370m.16",
+    "16-bit SDR SDRAM, estimate":      "estimate.370m.16.sdr",
+    "512-bit, estimate":               "estimate.370m.512",
+    "512-bit, slower memory, estimate": "estimate.370m.512.slower",
 }
 
 
