@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The bench of the queue of codes."""
 
 import json
