@@ -14,8 +14,17 @@ INSIDE = {
     "Queue":         "TapeReader",
     "StreamMemory":  "OnChipTape",
 }
-#: Components that only connect others, and the file where a host drives them.
-ELSEWHERE = {"OnChipMachine": "tests/sim/test_machine.py", "StripedMachine": "tests/sim/test_machine.py"}
+#: Components that only connect others, or that another one makes, and the file where they are tried or measured.
+ELSEWHERE = {
+    "OnChipMachine":  "tests/sim/test_machine.py",
+    "StripedMachine": "tests/sim/test_machine.py",
+    "TreeArray":      "tests/sim/benches/test_bench_array.py",
+    "TableArray":     "tests/sim/benches/test_bench_array.py",
+    "Tables":         "tests/sim/benches/test_bench_array.py",
+    "Accumulator":    "tests/sim/benches/test_bench_matvec.py",
+    "Datapath":       "tests/hw/test_build.py",
+    "TableCore":      "tests/hw/test_build.py",
+}
 
 
 def components(root) -> dict[str, type]:
