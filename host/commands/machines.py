@@ -106,7 +106,7 @@ def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source:
     """
     from terngen.host import configs
     from terngen.hw.contract.config import ArrayVariant
-    from terngen.hw.units.table import ENTRIES
+    from terngen.hw.contract.trits import GRAY_STEPS
 
     geometry = Geometry.from_config(dict(values))
     # Layers are like each other.
@@ -114,7 +114,7 @@ def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source:
     given = {name: value for name, value in changes.items() if value is not None}
     beat_bytes = given.get("beat_bits", configs.read_config(configs.DEFAULT)["beat_bits"]) // 8
     rows  = dict.fromkeys(ArrayVariant, 1)
-    while (twice := 2 * rows[ArrayVariant.TABLE]) <= beat_bytes and twice * ENTRIES <= geometry.hidden_size:
+    while (twice := 2 * rows[ArrayVariant.TABLE]) <= beat_bytes and twice * len(GRAY_STEPS) <= geometry.hidden_size:
         rows[ArrayVariant.TABLE] = twice
     while (twice := 2 * rows[ArrayVariant.TREE]) <= beat_bytes // 2:
         rows[ArrayVariant.TREE] = twice

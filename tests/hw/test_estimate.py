@@ -11,35 +11,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from terngen.host.compile import compile_tape, default_config
-from terngen.host.convert.checkpoint import Checkpoint
+from terngen.host.compile import default_config
 from terngen.host.convert.geometry import PUBLISHED, Geometry
 from terngen.host.device import Device
 from terngen.host.layout import Layout
 from terngen.hw import estimate
 from terngen.hw.contract.config import ArrayVariant, Config
-from terngen.hw.contract.tape import Tape, walk
+from terngen.hw.contract.tape import walk
 from terngen.hw.tape.reader import TapeReader
 from terngen.sim.memory import MemoryModel
 
 TINY, FAIRY = "tests/data/reference/tiny", "models/fairy-1m"
-
-
-@pytest.fixture(scope="module")
-def make_tape(root, tmp_path_factory):
-    """Makes the tape of a checkpoint for a machine, once."""
-    made = {}
-
-    def make(name, preset="small", **changes):
-        key = repr((name, preset, changes))
-        if key not in made:
-            source = Checkpoint.open(root / name)
-            path   = tmp_path_factory.mktemp("tapes") / "model.tape"
-            compile_tape(source, default_config(source.geometry, preset, **changes), path)
-            made[key] = Tape.open(path)
-        return made[key]
-
-    return make
 
 
 def source(memory):

@@ -11,36 +11,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from terngen.host.compile import compile_tape, default_config
-from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError
 from terngen.hw.contract.config import ArrayVariant, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
-from terngen.hw.contract.tape import Op, Tape, pack_descriptor, walk
+from terngen.hw.contract.tape import Op, pack_descriptor, walk
 from terngen.sim.bench import Bench, greedy
 from terngen.sim.memory import MemoryModel
 
 #: Every stream stalls, at random.
 STALLS = {"memory": MemoryModel(latency=17, refresh_period=701, refresh_pause=43, stall=0.15),
           "link_stall": 0.1}
-
-
-@pytest.fixture(scope="module")
-def make_tape(root, tmp_path_factory):
-    """Makes the tape of a checkpoint for a machine, once."""
-    made = {}
-
-    def make(name, preset="small", **changes):
-        key = repr((name, preset, changes))
-        if key not in made:
-            source = Checkpoint.open(root / name)
-            path   = tmp_path_factory.mktemp("tapes") / "model.tape"
-            compile_tape(source, default_config(source.geometry, preset, **changes), path)
-            made[key] = Tape.open(path)
-        return made[key]
-
-    return make
 
 
 @pytest.fixture

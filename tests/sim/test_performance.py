@@ -48,7 +48,8 @@ def test_estimates_are_exact(stored):
     compared = [(stored[played]["value"], stored[estimated]["value"]) for played, estimated in pairs
                 if estimated in stored]
     assert len(compared) == 2
-    # The token of a step decides how many bits its row takes to find.
+    # Two things are not known beforehand: the token that was played, whose bits the search for its row takes, and
+    # where a slower memory is in its period when the step begins.
     for played, estimated in compared:
         assert abs(played - estimated) <= 16
 
