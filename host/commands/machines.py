@@ -8,7 +8,7 @@ import click
 from terngen.host.convert.geometry import PUBLISHED, Geometry
 from terngen.hw.contract.config import Config
 
-__all__ = ["fitted", "geometry_options", "published", "source_of", "step_of"]
+__all__ = ["fitted", "fitted_geometry", "geometry_options", "published", "source_of", "step_of"]
 
 #: Attainment of the layers that is worth more lanes. That of the head is higher.
 _ATTAINMENT = 0.97
@@ -104,13 +104,19 @@ def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source:
     ConfigError
         If there is no such machine.
     """
+    return fitted_geometry(Geometry.from_config(dict(values)), changes, source)
+
+
+def fitted_geometry(geometry: Geometry, changes: Mapping[str, Any], source: Any) -> Config:
+    """The same for sizes that have been read."""
+    import dataclasses
+
     from terngen.host import configs
     from terngen.hw.contract.config import ArrayVariant
     from terngen.hw.contract.trits import GRAY_STEPS
 
-    geometry = Geometry.from_config(dict(values))
     # Layers are like each other.
-    part  = Geometry.from_config({**values, "num_hidden_layers": 2})
+    part  = dataclasses.replace(geometry, num_hidden_layers=min(2, geometry.num_hidden_layers))
     given = {name: value for name, value in changes.items() if value is not None}
     beat_bytes = given.get("beat_bits", configs.read_config(configs.DEFAULT)["beat_bits"]) // 8
     rows  = dict.fromkeys(ArrayVariant, 1)
