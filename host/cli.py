@@ -33,6 +33,7 @@ COMMANDS = {
     "normalise":  "terngen.host.commands.normalise:normalise",
     "perplexity": "terngen.host.commands.perplexity:perplexity",
     "run":        "terngen.host.commands.run:run",
+    "sim":        "terngen.host.commands.sim:sim",
     "synth":      "terngen.host.commands.synth:synth",
     "train":      "terngen.host.train.command:train",
 }

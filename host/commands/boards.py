@@ -66,11 +66,10 @@ def _entry(choice: Any, geometry: Any) -> dict[str, Any]:
 
 def _fit(choice: Any, geometry: Any) -> dict[str, Any]:
     """Whether a model fits, and what it does."""
-    from terngen.host.commands.building import machine_on
+    from terngen.host.commands.building import lacking, machine_on
     from terngen.host.commands.machines import step_of
     from terngen.host.errors import ConfigError
     from terngen.host.layout import Layout
-    from terngen.hw.area import area
 
     board, memory = choice.board, choice.tape_memory
     nothing = dict.fromkeys(("tape_bytes", "bound_tokens_per_second", "tokens_per_second", "load_seconds"))
@@ -85,11 +84,8 @@ def _fit(choice: Any, geometry: Any) -> dict[str, Any]:
     if tape > memory.octets:
         why = f"the tape has {tape:,} octets, {memory.title} {memory.octets:,}"
     else:
-        used = {name: count + memory.used(machine, tape).get(name, 0) for name, count in area(machine).items()
-                if count is not None}
-        over = [f"{used[name]:,} of {count:,} {name}" for name, count in board.cells.items()
-                if used.get(name, 0) > count]
-        why  = f"the machine needs {', '.join(over)}" if over else None
+        over = [f"{needed:,} of {there:,} {name}" for name, (needed, there) in lacking(choice, machine, tape).items()]
+        why  = f"machine and tape need {', '.join(over)}" if over else None
     return {
         "fits": why is None, "why": why, "tape_bytes": tape,
         "bound_tokens_per_second": memory.peak(machine, board.clock_hz) / (step.beats * machine.beat_bytes),

@@ -11,7 +11,7 @@ from terngen.host.convert.geometry import Geometry
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["Choice", "board_option", "chosen", "machine_on", "tape_on"]
+__all__ = ["Choice", "board_option", "chosen", "lacking", "machine_on", "tape_on"]
 
 
 def board_option(*, required: bool, help: str) -> Callable[[Any], Any]:
@@ -69,12 +69,22 @@ def machine_on(choice: Choice, geometry: Geometry, config: str | None, slots: in
         machine = configs.model_config(geometry, config, slots=slots)
     else:
         source  = choice.tape_memory.timing(choice.board.clock_hz)
-        machine = fitted_geometry(geometry, {**choice.tape_memory.config, "slots": slots}, source)
+        machine = fitted_geometry(geometry, {**choice.tape_memory.config, "slots": slots}, source,
+                                  lambda machine: not lacking(choice, machine))
     width = choice.tape_memory.bits
     if width is not None and machine.beat_bits != width:
         raise ConfigError(f"Beats for {choice.tape_memory.title} of board {choice.board.name} must have {width} bits, "
                           f"not {machine.beat_bits}")
     return machine
+
+
+def lacking(choice: Choice, machine: Config, octets: int = 0) -> dict[str, tuple[int, int]]:
+    """What a machine, and a tape of so many octets, need more of than the device has: needed and there, by name."""
+    from terngen.hw.area import area
+    needed = {name: count for name, count in area(machine).items() if count is not None}
+    for name, count in choice.tape_memory.used(machine, octets).items():
+        needed[name] = needed.get(name, 0) + count
+    return {name: (needed[name], there) for name, there in choice.board.cells.items() if needed.get(name, 0) > there}
 
 
 def tape_on(choice: Choice, model: Path, config: str | None, slots: int | None = None) -> Tape:
@@ -91,18 +101,26 @@ def tape_on(choice: Choice, model: Path, config: str | None, slots: int | None =
     from terngen.host.commands.console import Progress
     from terngen.host.convert.checkpoint import Checkpoint
     from terngen.host.errors import ConfigError
+    from terngen.host.layout import Layout
     from terngen.host.models import open_model
 
     with Progress() as progress:
         if model.is_dir():
-            machine = machine_on(choice, Checkpoint.open(model).geometry, config, slots)
-            tape    = open_model(model, config=machine, progress=progress)
+            geometry = Checkpoint.open(model).geometry
+            machine  = machine_on(choice, geometry, config, slots)
+            _check_room(choice, Layout(geometry, machine).beats * machine.beat_bytes)
+            tape     = open_model(model, config=machine, progress=progress)
         else:
             tape = open_model(model, config=config, slots=slots, progress=progress)
     if tape.config.beat_bits != (choice.tape_memory.bits or tape.config.beat_bits):
         raise ConfigError(f"Tape {model} has beats of {tape.config.beat_bits} bits, but {choice.tape_memory.title} of "
                           f"board {choice.board.name} gives {choice.tape_memory.bits}; convert the checkpoint for it")
-    if len(tape.image) > choice.tape_memory.octets:
-        raise ConfigError(f"Tape of {len(tape.image):,} octets does not fit {choice.tape_memory.title} of board "
-                          f"{choice.board.name}, which has {choice.tape_memory.octets:,}")
+    _check_room(choice, len(tape.image))
     return tape
+
+
+def _check_room(choice: Choice, octets: int) -> None:
+    from terngen.host.errors import ConfigError
+    if octets > choice.tape_memory.octets:
+        raise ConfigError(f"Tape of {octets:,} octets does not fit {choice.tape_memory.title} of board "
+                          f"{choice.board.name}, which has {choice.tape_memory.octets:,}")

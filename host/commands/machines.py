@@ -107,8 +107,9 @@ def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source:
     return fitted_geometry(Geometry.from_config(dict(values)), changes, source)
 
 
-def fitted_geometry(geometry: Geometry, changes: Mapping[str, Any], source: Any) -> Config:
-    """The same for sizes that have been read."""
+def fitted_geometry(geometry: Geometry, changes: Mapping[str, Any], source: Any,
+                    fits: Callable[[Config], bool] = lambda machine: True) -> Config:
+    """The same for sizes that have been read; lanes stay as few as `fits` allows."""
     import dataclasses
 
     from terngen.host import configs
@@ -128,11 +129,12 @@ def fitted_geometry(geometry: Geometry, changes: Mapping[str, Any], source: Any)
     for variant in (ArrayVariant.TABLE, ArrayVariant.TREE):
         if best[0] < _ATTAINMENT:
             fixed = {"variant": variant.value, "row_lanes": rows[variant]} | given
-            best  = max(best, _with_lanes(part, fixed, source), key=lambda found: found[0])
+            best  = max(best, _with_lanes(part, fixed, source, fits), key=lambda found: found[0])
     return configs.model_config(geometry, configs.DEFAULT, **best[1])
 
 
-def _with_lanes(geometry: Geometry, fixed: dict[str, Any], source: Any) -> tuple[float, dict[str, Any]]:
+def _with_lanes(geometry: Geometry, fixed: dict[str, Any], source: Any, fits: Callable[[Config], bool]
+                ) -> tuple[float, dict[str, Any]]:
     """Attainment of the layers, and the machine with the lanes that it is worth."""
     from terngen.host import configs
     from terngen.host.errors import ConfigError
@@ -144,6 +146,8 @@ def _with_lanes(geometry: Geometry, fixed: dict[str, Any], source: Any) -> tuple
         try:
             machine = configs.model_config(geometry, configs.DEFAULT, **values)
         except ConfigError:
+            return best
+        if best[0] and not fits(machine):
             return best
         taken  = step_of(geometry, machine, source, head=False)
         share  = taken.beats / float(taken.cycles * source.rate)
