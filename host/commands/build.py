@@ -33,7 +33,7 @@ def build(model: Path, board: str, config: str | None, slots: int | None, seed: 
     """
     import json
 
-    from terngen.host.commands.building import chosen, tape_on
+    from terngen.host.commands.building import chosen, manifest_of, tape_on
     from terngen.host.commands.console import emit, note, working
     from terngen.host.errors import ConfigError, TimingError, ToolError
     from terngen.host.files import check_folder, output_folder, write_folder
@@ -65,21 +65,17 @@ def build(model: Path, board: str, config: str | None, slots: int | None, seed: 
             raise ToolError(str(error)) from error
         log = (folder / "nextpnr.log").read_bytes()
     report = _report(choice, tape, built)
-    files  = {"nextpnr.log": log, "report.json": json.dumps(report, indent=1).encode() + b"\n"}
+    files  = {"nextpnr.log": log, "report.json": json.dumps(report, indent=2).encode() + b"\n"}
     if built.bitstream is None:
         write_folder(output, files)
         raise TimingError(f"Timing is missed with {tries} seeds from {seed} on: {_worst(built)}; "
                           f"{output / 'report.json'} has the worst path")
     name = bitstream.BITSTREAM[choice.board.family]
-    files |= {name: built.bitstream, "terngen.tape": _octets(tape)}
-    files["manifest.json"] = json.dumps(_manifest(choice, tape, built, files), indent=1).encode() + b"\n"
+    files |= {name: built.bitstream, "terngen.tape": b"".join((tape.header(), tape.image.tobytes(), tape.tokenizer))}
+    manifest = {**manifest_of(choice, tape, files), "seed": built.seed}
+    files["manifest.json"] = json.dumps(manifest, indent=2).encode() + b"\n"
     write_folder(output, files)
     emit(as_json, {"output": str(output), **report}, _lines(output / name, report))
-
-
-def _octets(tape: Any) -> bytes:
-    """The tape as a file."""
-    return b"".join((tape.header(), tape.image.tobytes(), tape.tokenizer))
 
 
 def _worst(built: Any) -> str:
@@ -113,23 +109,6 @@ def _report(choice: Any, tape: Any, built: Any) -> dict[str, Any]:
         "modules":   built.modules,
         "seed":      built.seed,
         "versions":  versions(choice.board.family),
-    }
-
-
-def _manifest(choice: Any, tape: Any, built: Any, files: dict[str, bytes]) -> dict[str, Any]:
-    """What belongs together."""
-    import hashlib
-
-    return {
-        "board":    choice.name,
-        "digest":   tape.config.digest.hex(),
-        "config":   tape.config.to_dict(),
-        "model":    dict(tape.model),
-        "clock_hz": choice.board.clock_hz,
-        "baud":     choice.board.link.baud,
-        "seed":     built.seed,
-        "files":    [{"name": name, "octets": len(octets), "sha256": hashlib.sha256(octets).hexdigest()}
-                     for name, octets in files.items() if name != "nextpnr.log"],
     }
 
 

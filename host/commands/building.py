@@ -1,7 +1,7 @@
 """Machines on boards, as the commands ask for them."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from terngen.host.convert.geometry import Geometry
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["Choice", "board_option", "chosen", "lacking", "machine_on", "tape_on"]
+__all__ = ["Choice", "board_option", "chosen", "lacking", "machine_on", "manifest_of",
+           "tape_on"]
 
 
 def board_option(*, required: bool, help: str) -> Callable[[Any], Any]:
@@ -117,6 +118,23 @@ def tape_on(choice: Choice, model: Path, config: str | None, slots: int | None =
                           f"board {choice.board.name} gives {choice.tape_memory.bits}; convert the checkpoint for it")
     _check_room(choice, len(tape.image))
     return tape
+
+
+def manifest_of(choice: Choice, tape: Tape, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """What belongs together; logs, which say when they were written, have no sum."""
+    import hashlib
+
+    return {
+        "board":    choice.name,
+        "device":   choice.board.device,
+        "digest":   tape.config.digest.hex(),
+        "config":   tape.config.to_dict(),
+        "model":    dict(tape.model),
+        "clock_hz": choice.board.clock_hz,
+        "link":     choice.board.link.title,
+        "files":    [{"name": name, "octets": len(octets), "sha256": hashlib.sha256(octets).hexdigest()}
+                     for name, octets in files.items() if not name.endswith(".log")],
+    }
 
 
 def _check_room(choice: Choice, octets: int) -> None:

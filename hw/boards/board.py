@@ -122,6 +122,9 @@ class Board:
         Amaranth's platform of the board, with its resources.
     top : callable
         ``top(board, system)`` is what is built: the system with the board's clock and pins.
+    scripts : callable
+        Instead of the two, for the tools of a vendor: ``scripts(board, system)`` are files by name, Verilog,
+        constraints and a script that runs unattended.
     remarks : :class:`str`
         What a user must know. Nothing here has run on silicon unless it says so.
     """
@@ -135,9 +138,18 @@ class Board:
     clock_hz: int
     memories: Mapping[str, TapeMemory]
     link:     Serial
-    platform: Callable[[], Any]
-    top:      Callable[..., Any]
+    platform: Callable[[], Any] | None = None
+    top:      Callable[..., Any] | None = None
+    scripts:  Callable[..., dict[str, str]] | None = None
     remarks:  str = ""
+
+    def files(self, config: Config, memory: str, image: bytes = b"") -> dict[str, str]:
+        """What its tools need, by name: Verilog, constraints, scripts."""
+        from terngen.hw import bitstream
+        system = self.system(config, memory, image)
+        if self.scripts is not None:
+            return self.scripts(self, system)
+        return bitstream.files(self, bitstream.design(self, system), digest=config.digest)
 
     @property
     def result(self) -> str:

@@ -57,11 +57,11 @@ def top(device, slot):
 # Opening.
 
 def test_kinds():
-    assert devices() == ["golden", "serial", "sim"]
+    assert devices() == ["golden", "mmap", "serial", "sim"]
 
 
 def test_unknown_kind(slotted):
-    with pytest.raises(ConfigError, match=r"^There is no device 'usb'; there are golden, serial, sim$"):
+    with pytest.raises(ConfigError, match=r"^There is no device 'usb'; there are golden, mmap, serial, sim$"):
         Device.open("usb:1", slotted)
 
 

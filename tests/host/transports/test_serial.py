@@ -12,24 +12,7 @@ from terngen.host.device import Device
 from terngen.host.errors import ConfigError, LinkError
 from terngen.host.transports.serial import SerialTransport
 from terngen.hw.contract.tape import Tape
-from terngen.sim.device import GoldenTransport
 from terngen.sim.endpoint import EndpointModel
-
-
-class GoldenBus:
-    """What is behind the endpoint: the golden machine."""
-
-    def __init__(self, config):
-        self.device = GoldenTransport(config)
-
-    def read(self, address):
-        return int.from_bytes(self.device.read(address, 4), "little")
-
-    def write(self, address, word):
-        self.device.write(address, word.to_bytes(4, "little"))
-
-    def restart(self):
-        self.device.reset()
 
 
 class Port:
@@ -59,8 +42,8 @@ class Port:
 
 
 @pytest.fixture
-def port(slotted):
-    made = Port(GoldenBus(slotted.config))
+def port(bus):
+    made = Port(bus)
     yield made
     made.close()
 
@@ -80,7 +63,8 @@ def test_same_tokens(slotted: Tape, port):
 
 
 def test_nobody_else(slotted, port):
-    with Device.open(f"serial:{port.path}", slotted), pytest.raises(LinkError, match=r"^Serial port .* cannot be opened: "):
+    message = r"^Serial port .* cannot be opened: "
+    with Device.open(f"serial:{port.path}", slotted), pytest.raises(LinkError, match=message):
         SerialTransport(port.path)
 
 
