@@ -51,8 +51,8 @@ from terngen.hw.units.sums import Sums
 from terngen.hw.units.table import Tables
 from terngen.hw.units.vector import Vector, command_layout
 
-__all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "netlist", "place",
-           "run_tool", "synthesise", "trim_carries", "versions", "worst_path"]
+__all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "component_ports", "netlist",
+           "place", "run_tool", "synthesise", "trim_carries", "versions", "worst_path"]
 
 #: What is placed and routed for.
 DEVICE = "LFE5U-85F, speed grade 6, CABGA381"
@@ -290,7 +290,7 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
     BuildError
         If there is no Yosys, or it fails.
     """
-    text = rtlil.convert(component, "top", ports=_ports(component), platform=_Target(target), emit_src=False)
+    text = rtlil.convert(component, "top", ports=component_ports(component), platform=_Target(target), emit_src=False)
     return Area(**_cached(cache, ["area", text, target, str(dsp), *_versions(_YOSYS)],
                           lambda: dataclasses.asdict(_area(netlist(text, target, dsp), target))))
 
@@ -334,7 +334,7 @@ def versions() -> dict[str, str]:
 
 # Ports.
 
-def _ports(component: Any) -> dict[str, tuple[Value, Any]]:
+def component_ports(component: Any) -> dict[str, tuple[Value, Any]]:
     """Ports of a component but for its trace."""
     from amaranth.hdl._ir import PortDirection
     return {"__".join(map(str, path)): (Value.cast(value), PortDirection.Input if member.flow is In
@@ -356,7 +356,8 @@ class _Harness(Elaboratable):
     @staticmethod
     def pins(component: Any) -> tuple[list[Signal], list[Signal], Signal]:
         if not hasattr(component, "_harness_pins"):
-            width = sum(len(value) for value, direction in _ports(component).values() if direction.name == "Input")
+            width = sum(len(value) for value, direction in component_ports(component).values()
+                        if direction.name == "Input")
             count = -(-width // CHAIN)
             component._harness_pins = ([Signal(name=f"pin_{index}") for index in range(count)],
                                        Signal(name="capture"), Signal(name="result"))
@@ -371,7 +372,7 @@ class _Harness(Elaboratable):
         m = Module()
         m.submodules.dut = self._component
         pins, capture, result = self.pins(self._component)
-        ports   = _ports(self._component).values()
+        ports   = component_ports(self._component).values()
         inputs  = [value for value, direction in ports if direction.name == "Input"]
         outputs = Cat(value for value, direction in ports if direction.name == "Output")
 

@@ -70,7 +70,8 @@ def machine_on(choice: Choice, geometry: Geometry, config: str | None, slots: in
         machine = configs.model_config(geometry, config, slots=slots)
     else:
         source  = choice.tape_memory.timing(choice.board.clock_hz)
-        machine = fitted_geometry(geometry, {**choice.tape_memory.config, "slots": slots}, source,
+        fixed   = {"beat_bits": choice.tape_memory.bits, **choice.tape_memory.config, "slots": slots}
+        machine = fitted_geometry(geometry, fixed, source,
                                   lambda machine: not lacking(choice, machine))
     width = choice.tape_memory.bits
     if width is not None and machine.beat_bits != width:

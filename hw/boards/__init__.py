@@ -8,9 +8,14 @@ from terngen.hw.boards.board import Board
 
 __all__ = ["MODULES", "find"]
 
-#: Where each board is.
+#: Where each board is: module, and name in it.
 MODULES = {
-    "ulx3s-85f": "terngen.hw.boards.ulx3s",
+    "ulx3s-85f":   "terngen.hw.boards.ulx3s:BOARD",
+    "arty-a7-100": "terngen.hw.boards.arty_a7:BOARD",
+    "nitefury-ii": "terngen.hw.boards.nitefury:BOARD",
+    "kv260":       "terngen.hw.boards.kv260:BOARD",
+    "alveo-u250":  "terngen.hw.boards.alveo:U250",
+    "alveo-u280":  "terngen.hw.boards.alveo:U280",
 }
 
 
@@ -30,12 +35,12 @@ def find(spec: str) -> tuple[Board, str]:
     """
     name, _, memory = spec.partition(":")
     if name in MODULES:
-        module = importlib.import_module(MODULES[name])
+        place, _, constant = MODULES[name].partition(":")
+        board = getattr(importlib.import_module(place), constant)
     elif Path(name).suffix == ".py":
-        module = _module(Path(name))
+        board = getattr(_module(Path(name)), "BOARD", None)
     else:
         raise ValueError(f"There is no board {name!r}; there are {', '.join(MODULES)}, and Python files with a BOARD")
-    board = getattr(module, "BOARD", None)
     if not isinstance(board, Board):
         raise ValueError(f"Board file {name} must have a BOARD of type Board, not {board!r}")
     if memory and memory not in board.memories:

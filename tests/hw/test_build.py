@@ -60,7 +60,7 @@ class Product(wiring.Component):
 
 
 def netlist(component):
-    text = rtlil.convert(component, "top", ports=build._ports(component), emit_src=False)
+    text = rtlil.convert(component, "top", ports=build.component_ports(component), emit_src=False)
     return build._top(build.netlist(text, "ecp5", True))
 
 
@@ -161,4 +161,4 @@ def test_tool_fails(monkeypatch):
 def test_components(name):
     """Each can be made, and handed to a tool."""
     component = build.COMPONENTS[name](CONFIG)
-    assert rtlil.convert(component, "top", ports=build._ports(component)).startswith("attribute")
+    assert rtlil.convert(component, "top", ports=build.component_ports(component)).startswith("attribute")
