@@ -15,12 +15,13 @@ from terngen.hw.link.endpoint import Endpoint
 from terngen.hw.tape.loader import Loader, load_layout
 from terngen.hw.tape.onchip import OnChipTape
 from terngen.hw.tape.reader import TapeReader
+from terngen.hw.tape.sdram import SdramTape
 from terngen.hw.tape.striped import StripedTape
 from terngen.hw.units.matvec import MatVec
 from terngen.hw.units.parameters import Parameters
 from terngen.hw.units.vector import Vector
 
-__all__ = ["Machine", "OnChipMachine", "StripedMachine"]
+__all__ = ["Machine", "OnChipMachine", "SdramMachine", "StripedMachine"]
 
 
 def _trace_signature(config: Config) -> wiring.Signature:
@@ -214,6 +215,42 @@ class OnChipMachine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         _with_tape(m, Machine(self._config), OnChipTape(self._config, depth=self._depth), self)
+        return m
+
+
+class SdramMachine(wiring.Component):
+    """A machine with its tape in an SDR SDRAM chip, which shares its clock.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+    options
+        Of :class:`~terngen.hw.tape.sdram.SdramTape`.
+
+    Members
+    -------
+    link_i, link_o, busy, trace
+        As in :class:`Machine`.
+    pins
+        As in :class:`~terngen.hw.tape.sdram.SdramTape`.
+    """
+
+    def __init__(self, config: Config, **options):
+        self._config = config
+        self._tape   = SdramTape(config, **options)
+        super().__init__({
+            "link_i": In(stream.Signature(8)),
+            "link_o": Out(stream.Signature(8)),
+            "busy":   Out(1),
+            "trace":  Out(_trace_signature(config)),
+            "pins":   self._tape.signature.members["pins"],
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        _with_tape(m, Machine(self._config), self._tape, self)
+        wiring.connect(m, self._tape.pins, wiring.flipped(self.pins))
         return m
 
 
