@@ -296,13 +296,14 @@ class MachineOnChip(wiring.Component):
     """
 
     def __init__(self, config: Config, *, chip: SdramChip, clock_hz: int):
-        self._machine = SdramMachine(config, chip=chip, clock_hz=clock_hz)
-        self._model   = SdramModel(chip, clock_hz=clock_hz)
-        super().__init__({name: member for name, member in self._machine.signature.members.items() if name != "pins"})
+        #: The machine.
+        self.machine = SdramMachine(config, chip=chip, clock_hz=clock_hz)
+        self._model  = SdramModel(chip, clock_hz=clock_hz)
+        super().__init__({name: member for name, member in self.machine.signature.members.items() if name != "pins"})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.machine = machine = self._machine
+        m.submodules.machine = machine = self.machine
         m.submodules.model   = model   = self._model
         connect_chip(m, machine.pins, model)
         wiring.connect(m, wiring.flipped(self.link_i), machine.link_i)

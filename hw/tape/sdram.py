@@ -182,10 +182,9 @@ class SdramTape(wiring.Component):
         ]
 
         wait = Signal(range(timing.power_up), init=timing.power_up - 1)
-        done = Signal()
-        m.d.comb += done.eq(wait == 0)
+        done = Signal()                                     # it is zero
         with m.If(~done):
-            m.d.sync += wait.eq(wait - 1)
+            m.d.sync += [wait.eq(wait - 1), done.eq(wait == 1)]
         ras = Signal(range(timing.ras))                     # until the row that was opened last may be closed
         with m.If(command == Command.ACTIVATE):
             m.d.sync += ras.eq(timing.ras - 1)
@@ -230,18 +229,24 @@ class SdramTape(wiring.Component):
         reading = Signal()                                  # a burst is asked for
         taken   = Signal(range(BURST + 1))                  # words of the next burst
         last    = Signal()                                  # the next burst is the last
-        known   = Signal()                                  # `taken`, `last` and `target` are those of the request
-        in_row  = Signal(range(BURST + 1))
+        known   = Signal()                                  # `target` is that of the request
         asked   = self.play.valid & self.play.ready
         start   = Cat(C(0, ratio_bits), self.play.payload.start)
-        m.d.comb += [
-            self.play.ready.eq(idle & ~busy & ~writing & ~self.load.valid),
-            in_row.eq(BURST - first),
-        ]
+        m.d.comb += self.play.ready.eq(idle & ~busy)
+        m.d.sync += known.eq(busy)
+
+        # Found in two steps, for which there is time from the request, and from one burst to the next.
+        few     = Signal()
+        low     = Signal(range(2 * BURST))
+        whole   = Signal(range(BURST + 1))                  # words up to the end of the burst
+        fits    = Signal()
+        m.d.comb += fits.eq(few & (low <= whole))
         m.d.sync += [
-            known.eq(busy),
-            last.eq(left <= in_row),
-            taken.eq(Mux(left <= in_row, left, in_row)),
+            few.eq(left < 2 * BURST),
+            low.eq(left),
+            whole.eq(BURST - first),
+            last.eq(fits),
+            taken.eq(Mux(fits, low, whole)),
         ]
         with m.If(asked):
             m.d.sync += [
@@ -292,7 +297,7 @@ class SdramTape(wiring.Component):
 
         def hold(cycles):
             """The next command comes so many cycles after this one."""
-            m.d.sync += wait.eq(cycles - 1)
+            m.d.sync += [wait.eq(cycles - 1), done.eq(cycles == 1)]
 
         def precharge_all():
             m.d.comb += command.eq(Command.PRECHARGE)
@@ -321,6 +326,7 @@ class SdramTape(wiring.Component):
                     hold(timing.mrd)
                     m.next = "Idle"
 
+            # What is written goes first, so it has arrived when a request is served that came after it.
             with m.State("Idle"):
                 m.d.comb += idle.eq(1)
                 with m.If(done):

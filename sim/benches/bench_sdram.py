@@ -155,7 +155,7 @@ async def time_of_plays(dut):
     row   = CHIP.cols // RATIO
     plays = [(0, DEPTH), (5, 1), (row - 1, 3), (row - 1, row), (3, DEPTH - 3), (row // 2 + 1, DEPTH // 2)]
     plays += [(place, rng.randrange(1, min(DEPTH - place, 3 * row) + 1))
-              for place in (rng.randrange(DEPTH) for _ in range(20))]
+              for place in (rng.randrange(DEPTH) for _ in range(8))]
     for place, count in plays:
         # Until what was owed has been made up for, and then to any time, also just before a refresh falls due.
         passed = (cycle() - start) % TIMING.interval

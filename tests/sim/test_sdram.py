@@ -1,14 +1,21 @@
-"""The model of an SDRAM chip finds each violation of the data sheet."""
+"""The model of an SDRAM chip finds each violation of the data sheet, and a machine plays its tape from one."""
 
 import dataclasses
 
 import pytest
 from amaranth.hdl import Const
 
+from terngen.host.device import Counters, Device
 from terngen.hw.tape.chips import CHIPS
 from terngen.hw.tape.sdram import Command
+from terngen.hw.top import SdramMachine
 from terngen.sim import stream
-from terngen.sim.sdram import SdramModel, Violation
+from terngen.sim.bench import greedy
+from terngen.sim.compiled import CompiledModel, compile_machine
+from terngen.sim.device import SimTransport
+from terngen.sim.gate import CheckedTransport
+from terngen.sim.memory import MemoryModel
+from terngen.sim.sdram import MachineOnChip, SdramModel, Violation
 
 CLOCK_HZ = 133_333_333          # 7.5 ns
 CHIP     = dataclasses.replace(CHIPS["AS4C32M16SB-7"], rows=4, cols=64, power_up=300, ras_max=50_000)
@@ -167,3 +174,32 @@ def test_cas_latency(clock_hz, cas):
     violation, data = play(commands, words=[7] * CHIP.words, clock_hz=clock_hz)
     assert Violation(violation) == Violation.NONE
     assert [place for place, value in enumerate(data[-12:]) if value == 7] == [*range(cas, cas + 8)]
+
+
+class SdramTransport(SimTransport):
+    """The simulated device, of a machine with an SDRAM."""
+
+    def __init__(self, config, *, chip, clock_hz, seed=0):
+        machine = MachineOnChip(config, chip=chip, clock_hz=clock_hz)
+        assert isinstance(machine.machine, SdramMachine)
+        self.config  = config
+        self.memory  = MemoryModel()
+        self.model   = CompiledModel(compile_machine(machine, config=config), stall_in=0.1, stall_out=0.1, seed=seed)
+        self._direct = False
+        self._beats  = 0
+        self._connect()
+
+
+def test_machine(make_tape):
+    """The model that we ship, loaded through the link: every value inside equals the golden machine's."""
+    tape    = make_tape("models/fairy-1m")
+    chip    = dataclasses.replace(CHIPS["IS42S16160G-7"], rows=512, power_up=2000)
+    checked = CheckedTransport(SdramTransport(tape.config, chip=chip, clock_hz=120_000_000))
+    device  = Device(checked, tape)
+    device.load()
+    total   = Counters.total(greedy(device, 4, seed=1))
+    device.close()
+    assert checked.mismatches == 0
+    assert checked.values_compared > 50_000
+    # The memory is the slower one of the two, so it hardly ever waits.
+    assert total.beats * tape.config.beat_bits / chip.width / total.cycles >= 0.97
