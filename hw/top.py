@@ -12,6 +12,7 @@ from terngen.hw.control.player import Player
 from terngen.hw.control.registers import Registers
 from terngen.hw.control.sequencer import Sequencer
 from terngen.hw.link.endpoint import Endpoint
+from terngen.hw.tape.check import TapeCheck
 from terngen.hw.tape.loader import Loader, load_layout
 from terngen.hw.tape.onchip import OnChipTape
 from terngen.hw.tape.reader import TapeReader
@@ -86,6 +87,7 @@ class Machine(wiring.Component):
         player     = Player(config)
         sequencer  = Sequencer(config)
         parameters = Parameters(config)
+        check      = TapeCheck(config)
         matvec     = MatVec(config)
         vector     = Vector(config)
         m.submodules.registers  = restarted(registers)
@@ -93,6 +95,7 @@ class Machine(wiring.Component):
         m.submodules.player     = restarted(player)
         m.submodules.sequencer  = restarted(sequencer)
         m.submodules.parameters = restarted(parameters)
+        m.submodules.check      = restarted(check)
         m.submodules.matvec     = restarted(matvec)
         m.submodules.vector     = restarted(vector)
 
@@ -104,11 +107,13 @@ class Machine(wiring.Component):
         wiring.connect(m, loader.o, wiring.flipped(self.load))
 
         # Tape.
-        wiring.connect(m, player.play, reader.i)
+        wiring.connect(m, player.play, check.i)
+        wiring.connect(m, check.play, reader.i)
         wiring.connect(m, reader.play, wiring.flipped(self.play))
         wiring.connect(m, wiring.flipped(self.beats), reader.beats)
         wiring.connect(m, player.segment, sequencer.segment)
-        wiring.connect(m, reader.o, sequencer.beats)
+        wiring.connect(m, reader.o, check.beats)
+        wiring.connect(m, check.o, sequencer.beats)
         wiring.connect(m, sequencer.load, parameters.command)
         wiring.connect(m, sequencer.parameters, parameters.i)
         wiring.connect(m, sequencer.matvec, matvec.command)
@@ -130,6 +135,11 @@ class Machine(wiring.Component):
             registers.history_token.eq(decode.token),
             registers.done.eq(decode.done),
             registers.busy.eq(decode.busy),
+            check.start.eq(registers.check),
+            check.part.start.eq(registers.play_start),
+            check.part.count.eq(registers.play_count),
+            registers.checking.eq(check.busy),
+            registers.crc.eq(check.crc),
 
             player.go.eq(decode.player_go),
             player.mask.eq(decode.active),

@@ -94,7 +94,7 @@ class SdramChip:
         timing = SdramTiming(
             # No row waits longer than it may although refreshes are late.
             interval=window // (self.refreshes + postponed + 1), postponed=postponed, cas=latencies[0],
-            rcd=cycles(self.rcd), rp=rp, ras=max(cycles(self.ras), rc - rp), wr=cycles(self.wr, 2),
+            rcd=cycles(self.rcd), rp=rp, ras=max(cycles(self.ras, 2), rc - rp), wr=cycles(self.wr, 2),
             rfc=cycles(self.rfc, 2), mrd=2, power_up=cycles(self.power_up))
         # Of the controller: a bank is opened in cycle 3 of a burst, and closed in the next burst.
         if timing.rcd > BURST - 3 or timing.ras > BURST or cycles(self.rrd) > 3 + timing.rcd:

@@ -186,8 +186,8 @@ class SdramTape(wiring.Component):
         with m.If(~done):
             m.d.sync += [wait.eq(wait - 1), done.eq(wait == 1)]
         ras = Signal(range(timing.ras))                     # until the row that was opened last may be closed
-        with m.If(command == Command.ACTIVATE):
-            m.d.sync += ras.eq(timing.ras - 1)
+        with m.If(pins.command == Command.ACTIVATE):
+            m.d.sync += ras.eq(timing.ras - 2)
         with m.Elif(ras != 0):
             m.d.sync += ras.eq(ras - 1)
 
@@ -205,7 +205,7 @@ class SdramTape(wiring.Component):
         with m.If(starting):
             m.d.sync += owed.eq(0)
         with m.Else():
-            m.d.sync += owed.eq(owed + passed - (command == Command.REFRESH))
+            m.d.sync += owed.eq(owed + passed - (pins.command == Command.REFRESH))
 
         # A beat to write.
         writing = Signal()

@@ -197,6 +197,7 @@ def test_machine(make_tape):
     checked = CheckedTransport(SdramTransport(tape.config, chip=chip, clock_hz=120_000_000))
     device  = Device(checked, tape)
     device.load()
+    device.verify()
     total   = Counters.total(greedy(device, 4, seed=1))
     device.close()
     assert checked.mismatches == 0
