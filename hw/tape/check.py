@@ -10,8 +10,8 @@ from terngen.hw.contract.tape import Play
 
 __all__ = ["TapeCheck"]
 
-#: Bits that are taken in a cycle: a longer word would need many more gates, and reading back is done once.
-WORD_BITS = 32
+#: Bits that are taken in a cycle, as many as the narrowest beat has. More need more gates, and reading back is done once.
+WORD_BITS = 16
 
 
 class TapeCheck(wiring.Component):
@@ -22,7 +22,7 @@ class TapeCheck(wiring.Component):
         i -----+--> play        beats --+--> o
         start -'                        '--> CRC
 
-    Latency of what passes is zero. A part takes a cycle for each 32 bits, and the CRC is there when `busy` falls.
+    Latency of what passes is zero. A part takes a cycle for each 16 bits, and the CRC is there when `busy` falls.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class TapeCheck(wiring.Component):
     Members
     -------
     start : ``In(1)``; part : ``In(Play)``
-        Read a part. Ignored while `busy`; the machine must be idle, and must not ask for anything until `busy` falls.
+        Read a part. Ignored while `busy`; until that falls the part must not change, and the machine must be idle.
     busy : ``Out(1)``; crc : ``Out(32)``
         A part is being read; CRC-32 of the last one, zero of no beats.
     i, o : ``In(stream.Signature(Play))``, ``Out(stream.Signature(config.beat_bits))``
@@ -56,23 +56,21 @@ class TapeCheck(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        word_bits = min(WORD_BITS, self._width)
-        words     = self._width // word_bits
-        m.submodules.crc = crc = CRC32_ISO_HDLC(word_bits).create()
+        words = self._width // WORD_BITS
+        m.submodules.crc = crc = CRC32_ISO_HDLC(WORD_BITS).create()
 
-        part  = Signal(Play)
         asked = Signal()
         left  = Signal(32)                          # beats
         word  = Signal(range(max(2, words)))
         with m.If(self.start & ~self.busy):
-            m.d.sync += [part.eq(self.part), left.eq(self.part.count), asked.eq(0), word.eq(0), self.busy.eq(1)]
+            m.d.sync += [left.eq(self.part.count), asked.eq(0), word.eq(0), self.busy.eq(1)]
             m.d.comb += crc.start.eq(1)
 
         m.d.comb += [
             self.crc.eq(crc.crc),
             self.o.payload.eq(self.beats.payload),
             self.play.payload.eq(self.i.payload),
-            crc.data.eq(self.beats.payload.word_select(word, word_bits)),
+            crc.data.eq(self.beats.payload.word_select(word, WORD_BITS)),
         ]
         with m.If(~self.busy):
             m.d.comb += [
@@ -84,7 +82,7 @@ class TapeCheck(wiring.Component):
         with m.Else():
             m.d.comb += [
                 self.play.valid.eq(~asked),
-                self.play.payload.eq(part),
+                self.play.payload.eq(self.part),
                 crc.valid.eq(self.beats.valid & (left != 0)),
                 self.beats.ready.eq((word == words - 1) & (left != 0)),
             ]
