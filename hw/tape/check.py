@@ -10,7 +10,7 @@ from terngen.hw.contract.tape import Play
 
 __all__ = ["TapeCheck"]
 
-#: Bits that are taken in a cycle, as many as the narrowest beat has. More need more gates, and reading back is done once.
+#: Bits that are taken in a cycle, those of the narrowest beat. More need more gates, and reading back is done once.
 WORD_BITS = 16
 
 
