@@ -172,12 +172,15 @@ async def attainment(dut):
     """A long play takes the peak of the chip, but for its refreshes."""
     rng  = random.Random(int(os.environ["SEED"]))
     seen = {}
-    load, play, beats, _ = await started(dut, rng, seen=seen)
+    tape = SdramTape(CONFIG, chip=CHIP, clock_hz=CLOCK_HZ, flight=FLIGHT)
+    load, play, beats, start = await started(dut, rng, seen=seen)
     await filled(load, rng, 3)
-    await ClockCycles(dut.clk, 2 * TIMING.interval)
+    await ClockCycles(dut.clk, TIMING.interval + rng.randrange(TIMING.interval))
     play.send(requests([(0, DEPTH)]))
     await beats.get(DEPTH)
-    share = DEPTH * RATIO / (beats.cycles[-1] - play.cycles[-1] + 1)
+    cycles = beats.cycles[-1] - play.cycles[-1]
+    assert cycles == tape.cycles(0, DEPTH, tick=(play.cycles[-1] - start) % TIMING.interval)
+    share = DEPTH * RATIO / (cycles + 1)
     dut._log.info(f"attainment {share:.4f} of {CHIP.words} words, promised {TIMING.share:.4f} of any number")
     if CHIP.words > 3 * TIMING.postponed * TIMING.interval:
         assert seen[Command.REFRESH] >= 3 * TIMING.postponed
