@@ -15,12 +15,21 @@ from terngen.hw.stream import delay
 from terngen.hw.tape.chips import BURST, FIRST_REFRESHES, SdramChip
 from terngen.hw.tape.loader import load_layout
 
-__all__ = ["Command", "SdramSignature", "SdramTape"]
+__all__ = ["Command", "SdramSignature", "SdramTape", "attainment", "play_cycles"]
 
 #: Address bit of a precharge that means all banks.
 ALL_BANKS = 1 << 10
 #: Bit of the mode register: writes are of one word, whatever the burst.
 SINGLE_WRITE = 1 << 9
+#: Words of the queue: those under way, and some that the machine lets wait.
+DEPTH = 64
+#: Cycles from a command of the controller to the word that it gives, without the CAS latency: the registers of both
+#: directions.
+REGISTERS = 2
+#: Cycles from a request to the activation of its row.
+REQUEST_CYCLES = 2
+#: Cycle of a burst in which the next row is opened, and the one before closed.
+OPEN_AT, CLOSE_AT = 3, 6
 
 
 class Command(enum.Enum, shape=3):
@@ -62,6 +71,49 @@ class SdramSignature(wiring.Signature):
         })
 
 
+def play_cycles(chip: SdramChip, clock_hz: int, *, beat_bits: int, start: int, count: int, tick: int,
+                flight: int = 0) -> int:
+    """Cycles from a request of :class:`SdramTape` to its last beat, if beats are taken as they come.
+
+    Parameters
+    ----------
+    chip, clock_hz, flight
+        Of the tape.
+    beat_bits : :class:`int`
+        Width of a beat.
+    start, count : :class:`int`
+        The request.
+    tick : :class:`int`
+        Cycles since a refresh fell due. It has been made, or was begun when it fell due.
+    """
+    timing = chip.timing(clock_hz)
+    ratio  = beat_bits // chip.width
+    place, words = start * ratio, count * ratio
+    slot   = max(REQUEST_CYCLES, timing.rfc - tick) + timing.rcd
+    period = timing.postponed * timing.interval
+    due    = period - tick + 1
+    while True:
+        # Bursts up to the next refresh: a burst has eight cycles, whatever belongs to the request.
+        bursts = max(1, -(-(due - slot) // BURST))
+        end    = (place // BURST + bursts) * BURST
+        if place + words <= end:
+            skipped = place % BURST
+            return (slot + words - 1 + (skipped if skipped + words > BURST else 0) + REGISTERS + timing.cas + flight
+                    + Queue.LATENCY_CYCLES + (ratio > 1))
+        # A row that was opened in the last burst is not closed at once.
+        opened = bursts == 1 or (end - BURST) % chip.cols == 0
+        slot  += bursts * BURST + timing.pause + (max(0, OPEN_AT + timing.ras - BURST - 1) if opened else 0)
+        due   += period
+        words -= end - place
+        place  = end
+
+
+def attainment(chip: SdramChip, clock_hz: int, beats: int, *, beat_bits: int = 64) -> float:
+    """Share of the peak of the chip in a play of so many beats from the first one on, its latency included."""
+    cycles = play_cycles(chip, clock_hz, beat_bits=beat_bits, start=0, count=beats, tick=chip.timing(clock_hz).rfc)
+    return beats * beat_bits / chip.width / (cycles + 1)
+
+
 class SdramTape(wiring.Component):
     """Plays a tape out of an SDR SDRAM chip::
 
@@ -72,7 +124,7 @@ class SdramTape(wiring.Component):
     one is opened, and the one before closed, between the commands of the bursts: rows cost nothing. Refreshing
     needs all banks closed. While nothing is asked for it is done as it falls due; in a play so many at once as
     the chip allows (:attr:`SdramTiming.postponed`), which costs :attr:`SdramTiming.pause` cycles each time and
-    leaves :attr:`SdramTiming.share` of the peak. :meth:`cycles` tells how long a play takes.
+    leaves :attr:`SdramTiming.share` of the peak. :func:`play_cycles` tells how long a play takes.
 
     A burst is asked for when there is room for it in the queue, so nothing is lost when beats are not taken.
     Beats are written one by one, also between the bursts of a play. A request waits until everything written
@@ -101,16 +153,6 @@ class SdramTape(wiring.Component):
         The chip.
     """
 
-    #: Words of the queue: those under way, and some that the machine lets wait.
-    DEPTH = 64
-    #: Cycles from a command of the controller to the word that it gives, without the CAS latency: the registers of
-    #: both directions.
-    REGISTERS = 2
-    #: Cycles from a request to the activation of its row.
-    REQUEST_CYCLES = 2
-    #: Cycles in a burst in which the next row is opened, and the one before closed.
-    OPEN_AT, CLOSE_AT = 3, 6
-
     def __init__(self, config: Config, *, chip: SdramChip, clock_hz: int, flight: int = 0):
         if config.beat_bits < chip.width:
             raise ValueError(f"Beats must be at least as wide as the SDRAM, {chip.width} bits, not "
@@ -126,41 +168,6 @@ class SdramTape(wiring.Component):
             "load":  In(stream.Signature(load_layout(config))),
             "pins":  Out(SdramSignature(chip)),
         })
-
-    def cycles(self, start: int, count: int, *, tick: int) -> int:
-        """Cycles from a request to its last beat, if beats are taken as they come.
-
-        Parameters
-        ----------
-        start, count : :class:`int`
-            The request.
-        tick : :class:`int`
-            Cycles since a refresh fell due. It has been made, or was begun when it fell due.
-        """
-        timing = self._timing
-        words  = count * self._ratio
-        place  = start * self._ratio
-        slot   = max(self.REQUEST_CYCLES, timing.rfc - tick) + timing.rcd
-        period = timing.postponed * timing.interval
-        due    = period - tick + 1
-        while True:
-            # Bursts up to the next refresh: a burst has eight cycles, whatever belongs to the request.
-            bursts = max(1, -(-(due - slot) // BURST))
-            end    = (place // BURST + bursts) * BURST
-            if place + words <= end:
-                skipped = place % BURST
-                return (slot + words - 1 + (skipped if skipped + words > BURST else 0) + self.REGISTERS + timing.cas
-                        + self._flight + Queue.LATENCY_CYCLES + (self._ratio > 1))
-            words -= end - place
-            # A row that was opened in the last burst is not closed at once.
-            opened = bursts == 1 or (end - BURST) % self._chip.cols == 0
-            slot  += bursts * BURST + timing.pause + (max(0, self.OPEN_AT + timing.ras - BURST - 1) if opened else 0)
-            due   += period
-            place  = end
-
-    def attainment(self, count: int) -> float:
-        """Share of the peak of the chip in a play of so many beats, its latency included."""
-        return count * self._ratio / (self.cycles(0, count, tick=self._timing.rfc) + 1)
 
     def elaborate(self, platform):
         m = Module()
@@ -269,13 +276,13 @@ class SdramTape(wiring.Component):
             m.d.sync += wanted.eq(taken - 1)
         with m.Elif(wanted != 0):
             m.d.sync += wanted.eq(wanted - 1)
-        m.submodules.queue = queue = Queue(shape=chip.width, depth=self.DEPTH)
+        m.submodules.queue = queue = Queue(shape=chip.width, depth=DEPTH)
         m.d.comb += [
-            queue.i.valid.eq(delay(m, reading | (wanted != 0), self.REGISTERS + timing.cas + self._flight,
+            queue.i.valid.eq(delay(m, reading | (wanted != 0), REGISTERS + timing.cas + self._flight,
                                    reset=True, name="coming")),
             queue.i.payload.eq(delay(m, pins.dq_i, name="captured")),
         ]
-        room     = Signal(range(self.DEPTH + 1), init=self.DEPTH)      # in the queue, not asked for
+        room     = Signal(range(DEPTH + 1), init=DEPTH)      # in the queue, not asked for
         has_room = Signal()
         left_it  = queue.o.valid & queue.o.ready
         m.d.sync += [
@@ -375,10 +382,10 @@ class SdramTape(wiring.Component):
                     ]
                     with m.If(burst.all()):
                         m.d.sync += [is_open.eq(ahead), ahead.eq(0)]
-                with m.If((phase == self.OPEN_AT) & ~ahead & busy):
+                with m.If((phase == OPEN_AT) & ~ahead & busy):
                     activate(target)
                     m.d.sync += [is_open.eq(1), ahead.eq(is_open)]
-                with m.If((phase == self.CLOSE_AT) & behind):
+                with m.If((phase == CLOSE_AT) & behind):
                     m.d.comb += command.eq(Command.PRECHARGE)
                     m.d.sync += [pins.a.eq(0), pins.ba.eq(row[:bank_bits] - 1), behind.eq(0)]
 

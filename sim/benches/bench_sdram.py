@@ -13,7 +13,7 @@ from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Play
 from terngen.hw.tape.chips import CHIPS
 from terngen.hw.tape.loader import load_layout
-from terngen.hw.tape.sdram import Command, SdramTape
+from terngen.hw.tape.sdram import Command, play_cycles
 from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Sink, Source, reset
 from terngen.sim.sdram import Violation
 
@@ -55,6 +55,10 @@ async def started(dut, rng, i_stall=0.0, o_stall=0.0, seen=None):
 
 def cycle():
     return round(get_sim_time("ns")) // CLOCK_PERIOD_NS
+
+
+def promised(start, count, tick):
+    return play_cycles(CHIP, CLOCK_HZ, beat_bits=CONFIG.beat_bits, start=start, count=count, tick=tick, flight=FLIGHT)
 
 
 def requests(plays):
@@ -148,8 +152,7 @@ async def refreshes(dut):
 @cocotb.test(timeout_time=8, timeout_unit="ms")
 async def time_of_plays(dut):
     """What the tape promises, to the cycle, wherever a refresh falls."""
-    rng  = random.Random(int(os.environ["SEED"]))
-    tape = SdramTape(CONFIG, chip=CHIP, clock_hz=CLOCK_HZ, flight=FLIGHT)
+    rng = random.Random(int(os.environ["SEED"]))
     load, play, beats, start = await started(dut, rng)
     await filled(load, rng, 3)
     row   = CHIP.cols // RATIO
@@ -164,7 +167,7 @@ async def time_of_plays(dut):
         play.send(requests([(place, count)]))
         await beats.get(count)
         tick = (play.cycles[-1] - start) % TIMING.interval
-        assert beats.cycles[-1] - play.cycles[-1] == tape.cycles(place, count, tick=tick)
+        assert beats.cycles[-1] - play.cycles[-1] == promised(place, count, tick)
 
 
 @cocotb.test(timeout_time=8, timeout_unit="ms")
@@ -172,14 +175,13 @@ async def attainment(dut):
     """A long play takes the peak of the chip, but for its refreshes."""
     rng  = random.Random(int(os.environ["SEED"]))
     seen = {}
-    tape = SdramTape(CONFIG, chip=CHIP, clock_hz=CLOCK_HZ, flight=FLIGHT)
     load, play, beats, start = await started(dut, rng, seen=seen)
     await filled(load, rng, 3)
     await ClockCycles(dut.clk, TIMING.interval + rng.randrange(TIMING.interval))
     play.send(requests([(0, DEPTH)]))
     await beats.get(DEPTH)
     cycles = beats.cycles[-1] - play.cycles[-1]
-    assert cycles == tape.cycles(0, DEPTH, tick=(play.cycles[-1] - start) % TIMING.interval)
+    assert cycles == promised(0, DEPTH, (play.cycles[-1] - start) % TIMING.interval)
     share = DEPTH * RATIO / (cycles + 1)
     dut._log.info(f"attainment {share:.4f} of {CHIP.words} words, promised {TIMING.share:.4f} of any number")
     if CHIP.words > 3 * TIMING.postponed * TIMING.interval:

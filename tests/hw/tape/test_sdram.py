@@ -8,7 +8,7 @@ import pytest
 
 from terngen.hw.contract.config import PRESETS
 from terngen.hw.tape.chips import CHIPS, SdramTiming
-from terngen.hw.tape.sdram import SdramTape
+from terngen.hw.tape.sdram import SdramTape, attainment
 
 #: As fast as each chip may be, and what boards use.
 CLOCKS = [(name, clock_hz) for name in CHIPS for clock_hz in (100_000_000, 120_000_000, 133_333_333, 142_857_142)]
@@ -40,8 +40,7 @@ def test_within_the_data_sheet(name, clock_hz):
 def test_attainment(name, clock_hz):
     """Of a tape that fills the chip, against what rows and refreshes of the chip allow."""
     chip, timing = CHIPS[name], CHIPS[name].timing(clock_hz)
-    tape  = SdramTape(PRESETS["small"], chip=chip, clock_hz=clock_hz)
-    share = tape.attainment(chip.words * chip.width // 64)
+    share = attainment(chip, clock_hz, chip.words * chip.width // 64)
     pause = timing.rp + timing.postponed * timing.rfc + timing.rcd
     bound = 1 - pause / (timing.postponed * 64e-3 * clock_hz / chip.refreshes)
     assert share == pytest.approx(timing.share, abs=2e-5)
