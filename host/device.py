@@ -183,6 +183,24 @@ class Device:
             if progress is not None:
                 progress(place + len(octets), len(image))
 
+    def verify(self) -> None:
+        """Let the device read its tape memory back, section by section, and compare the check sums.
+
+        Raises
+        ------
+        DeviceError
+            If a section is not what was loaded; the message names it.
+        """
+        self._settle()
+        for section in self.tape.sections:
+            self._put(Reg.PLAY_START.value, section.start, section.count)
+            self._put(Reg.CHECK.value, 1)
+            self._wait()
+            found = self._get(Reg.CRC)
+            if found != section.crc32:
+                raise DeviceError(f"Section {section.name!r} in the memory of {self.transport.description} must have "
+                                  f"the check sum {section.crc32:08x}, not {found:08x}; load the tape again")
+
     @property
     def _through(self) -> Mark:
         """The layers and the head, which follows them."""

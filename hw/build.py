@@ -31,8 +31,10 @@ from terngen.hw.control.player import Player
 from terngen.hw.control.registers import Registers
 from terngen.hw.control.sequencer import Sequencer
 from terngen.hw.link.endpoint import Endpoint
+from terngen.hw.tape.chips import CHIPS
 from terngen.hw.tape.loader import Loader
 from terngen.hw.tape.reader import TapeReader
+from terngen.hw.tape.sdram import SdramTape
 from terngen.hw.top import Machine
 from terngen.hw.units.accumulator import Accumulator
 from terngen.hw.units.add import Add
@@ -203,6 +205,7 @@ COMPONENTS: dict[str, Callable[[Config], Any]] = {
     "registers":   Registers,
     "reader":      TapeReader,
     "loader":      Loader,
+    "sdram":       lambda config: SdramTape(config, chip=CHIPS["AS4C32M16SB-7"], clock_hz=142_857_142),
     "endpoint":    lambda config: Endpoint(),
     "machine":     Machine,
 }

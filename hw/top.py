@@ -12,15 +12,17 @@ from terngen.hw.control.player import Player
 from terngen.hw.control.registers import Registers
 from terngen.hw.control.sequencer import Sequencer
 from terngen.hw.link.endpoint import Endpoint
+from terngen.hw.tape.check import TapeCheck
 from terngen.hw.tape.loader import Loader, load_layout
 from terngen.hw.tape.onchip import OnChipTape
 from terngen.hw.tape.reader import TapeReader
+from terngen.hw.tape.sdram import SdramTape
 from terngen.hw.tape.striped import StripedTape
 from terngen.hw.units.matvec import MatVec
 from terngen.hw.units.parameters import Parameters
 from terngen.hw.units.vector import Vector
 
-__all__ = ["Machine", "OnChipMachine", "StripedMachine", "trace_signature"]
+__all__ = ["Machine", "OnChipMachine", "SdramMachine", "StripedMachine", "trace_signature"]
 
 
 def trace_signature(config: Config) -> wiring.Signature:
@@ -86,6 +88,7 @@ class Machine(wiring.Component):
         player     = Player(config)
         sequencer  = Sequencer(config)
         parameters = Parameters(config)
+        check      = TapeCheck(config)
         matvec     = MatVec(config)
         vector     = Vector(config)
         m.submodules.registers  = restarted(registers)
@@ -93,6 +96,7 @@ class Machine(wiring.Component):
         m.submodules.player     = restarted(player)
         m.submodules.sequencer  = restarted(sequencer)
         m.submodules.parameters = restarted(parameters)
+        m.submodules.check      = restarted(check)
         m.submodules.matvec     = restarted(matvec)
         m.submodules.vector     = restarted(vector)
 
@@ -104,11 +108,13 @@ class Machine(wiring.Component):
         wiring.connect(m, loader.o, wiring.flipped(self.load))
 
         # Tape.
-        wiring.connect(m, player.play, reader.i)
+        wiring.connect(m, player.play, check.i)
+        wiring.connect(m, check.play, reader.i)
         wiring.connect(m, reader.play, wiring.flipped(self.play))
         wiring.connect(m, wiring.flipped(self.beats), reader.beats)
         wiring.connect(m, player.segment, sequencer.segment)
-        wiring.connect(m, reader.o, sequencer.beats)
+        wiring.connect(m, reader.o, check.beats)
+        wiring.connect(m, check.o, sequencer.beats)
         wiring.connect(m, sequencer.load, parameters.command)
         wiring.connect(m, sequencer.parameters, parameters.i)
         wiring.connect(m, sequencer.matvec, matvec.command)
@@ -130,6 +136,11 @@ class Machine(wiring.Component):
             registers.history_token.eq(decode.token),
             registers.done.eq(decode.done),
             registers.busy.eq(decode.busy),
+            check.start.eq(registers.check),
+            check.part.start.eq(registers.play_start),
+            check.part.count.eq(registers.play_count),
+            registers.checking.eq(check.busy),
+            registers.crc.eq(check.crc),
 
             player.go.eq(decode.player_go),
             player.mask.eq(decode.active),
@@ -215,6 +226,42 @@ class OnChipMachine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         _with_tape(m, Machine(self._config), OnChipTape(self._config, depth=self._depth), self)
+        return m
+
+
+class SdramMachine(wiring.Component):
+    """A machine with its tape in an SDR SDRAM chip, which shares its clock.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        Sizes of the machine.
+    options
+        Of :class:`~terngen.hw.tape.sdram.SdramTape`.
+
+    Members
+    -------
+    link_i, link_o, busy, trace
+        As in :class:`Machine`.
+    pins
+        As in :class:`~terngen.hw.tape.sdram.SdramTape`.
+    """
+
+    def __init__(self, config: Config, **options):
+        self._config = config
+        self._tape   = SdramTape(config, **options)
+        super().__init__({
+            "link_i": In(stream.Signature(8)),
+            "link_o": Out(stream.Signature(8)),
+            "busy":   Out(1),
+            "trace":  Out(trace_signature(config)),
+            "pins":   self._tape.signature.members["pins"],
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        _with_tape(m, Machine(self._config), self._tape, self)
+        wiring.connect(m, self._tape.pins, wiring.flipped(self.pins))
         return m
 
 

@@ -3,6 +3,7 @@
 The host finds both by name, through the entry points ``terngen.transports``.
 """
 
+import binascii
 import inspect
 import math
 from collections.abc import Iterator
@@ -140,6 +141,8 @@ class GoldenTransport:
                 self._words[target] = word
             elif target == Reg.GO.value:
                 self._go()
+            elif target == Reg.CHECK.value:
+                self._check()
 
     def _write_tape(self, offset: int, octets: np.ndarray) -> None:
         end  = offset + len(octets)
@@ -166,6 +169,13 @@ class GoldenTransport:
         self._words[Reg.BEATS.value] = 0
         self._run = self._steps(tokens)
         self._finish(1)
+
+    def _check(self) -> None:
+        """Read a part of the tape back."""
+        self._finish()
+        first, count = self._get(Reg.PLAY_START), self._get(Reg.PLAY_COUNT)
+        octets = self.machine.image[first * self.config.beat_bytes:(first + count) * self.config.beat_bytes]
+        self._words[Reg.CRC.value] = binascii.crc32(octets.data)
 
     def _steps(self, tokens: dict[int, int]) -> Iterator[int]:
         """Execute the steps of a run; yields the beats that each took."""

@@ -64,6 +64,10 @@ class Reg(enum.Enum, shape=32):
     STOP         = 0x64
     #: Any write starts a run.
     GO           = 0x68
+    #: Any write reads the part that is to be played, and finds its CRC-32; the machine is busy meanwhile.
+    CHECK        = 0x6C
+    #: CRC-32 of the part that was read last.
+    CRC          = 0x70
 
 
 #: Token of slot 0; the others follow, one word each.

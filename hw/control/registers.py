@@ -39,6 +39,8 @@ class Registers(wiring.Component):
         Writes to the tape memory.
     go : ``Out(1)``
         A run is to begin.
+    check : ``Out(1)``; checking : ``In(1)``; crc : ``In(32)``
+        A part of the tape is to be read back, is being read, its CRC-32; see :class:`~terngen.hw.tape.check.TapeCheck`.
     mask, reset : ``Out(config.slots)``; embed_start, ..., stop : ``Out(32)``; tokens, states
         Contents of the registers of that name.
     busy, fault : ``In(1)``; done : ``In(32)``
@@ -64,6 +66,9 @@ class Registers(wiring.Component):
             "bus":          In(BusSignature()),
             "tape":         Out(stream.Signature(Access)),
             "go":           Out(1),
+            "check":        Out(1),
+            "checking":     In(1),
+            "crc":          In(32),
             "mask":         Out(config.slots),
             "reset":        Out(config.slots),
             "embed_start":  Out(32),
@@ -103,14 +108,14 @@ class Registers(wiring.Component):
         address = access.address
         status  = Signal(Status)
         m.d.comb += [
-            status.busy.eq(self.busy & ~self.fault),
+            status.busy.eq((self.busy | self.checking) & ~self.fault),
             status.fault.eq(self.fault),
         ]
 
         # Counters of a run.
         running  = Signal()
         counters = {}
-        m.d.comb += running.eq(status.busy)
+        m.d.comb += running.eq(self.busy & ~self.fault)
         for name, event in (("CYCLES", 1), ("BEATS", self.beat), ("STALL_TAPE", self.stall_tape),
                             ("STALL_ARRAY", self.stall_array), ("STALL_VECTOR", self.stall_vector)):
             counters[name] = count = Signal(32, name=name.lower())
@@ -127,6 +132,7 @@ class Registers(wiring.Component):
             Reg.STATUS.value:  status.as_value(),
             Reg.WAIT.value:    status.as_value(),
             Reg.DONE.value:    self.done,
+            Reg.CRC.value:     self.crc,
             **{Reg[name].value: value for name, value in {**counters, **written}.items()},
             **{Reg.DIGEST.value + offset: int.from_bytes(digest[offset:offset + 4], "little")
                for offset in range(0, len(digest), 4)},
@@ -180,6 +186,8 @@ class Registers(wiring.Component):
         wait = Signal(range(READ_LATENCY + 1))
         with m.If(self.go):
             m.d.sync += self.go.eq(0)
+        with m.If(self.check):
+            m.d.sync += self.check.eq(0)
         with m.FSM():
             with m.State("Access"):
                 m.d.comb += self.bus.accesses.ready.eq(1)
@@ -208,10 +216,12 @@ class Registers(wiring.Component):
                         with m.If(address == regs.state_address(slot)):
                             m.d.sync += self.states[slot].eq(access.data)
                     with m.If(address == Reg.GO.value):
-                        m.d.sync += self.go.eq(~self.busy)
+                        m.d.sync += self.go.eq(~self.busy & ~self.checking)
+                    with m.If(address == Reg.CHECK.value):
+                        m.d.sync += self.check.eq(~self.busy)
                     m.next = "Access"
             with m.State("Wait"):
-                with m.If((~status.busy | is_history & (step < self.done)) & ~self.go):
+                with m.If((~status.busy | is_history & (step < self.done)) & ~self.go & ~self.check):
                     m.next = "Read"
             with m.State("Read"):
                 m.d.sync += wait.eq(wait - 1)

@@ -48,7 +48,8 @@ class Machine:
                         for _ in range(CONFIG.top_k)] for _ in range(CONFIG.slots)]
         self.history = {}           # by place, what was chosen
         dut.scales.value = encode(self.scales, SCALES)
-        for name in ("busy", "fault", "done", "history_token", "top_row", "top_sum", "sums", *COUNTERS):
+        for name in ("busy", "fault", "checking", "crc", "done", "history_token", "top_row", "top_sum", "sums",
+                     *COUNTERS):
             getattr(dut, name).value = 0
         cocotb.start_soon(self._run())
 
@@ -131,7 +132,7 @@ async def keeps_what_is_written(dut, i_stall, o_stall):
               **{regs.token_address(slot): 32 for slot in range(CONFIG.slots)},
               **{regs.state_address(slot): CONFIG.slot_bits for slot in range(CONFIG.slots)}}
     others = [Reg.MAGIC.value, Reg.VERSION.value, Reg.STATUS.value, Reg.WAIT.value, *range(0x10, 0x20, 4),
-              *range(0x28, 0x40, 4), 0x08, 0x0C, 0x6C, regs.token_address(CONFIG.slots),
+              *range(0x28, 0x40, 4), 0x08, 0x0C, Reg.CRC.value, 0x74, regs.token_address(CONFIG.slots),
               regs.state_address(CONFIG.slots)]
     model  = dict.fromkeys([*kept, *others, Reg.GO.value], 0)
     model |= {Reg.MAGIC.value: regs.MAGIC, Reg.VERSION.value: regs.VERSION, Reg.STOP.value: regs.NO_TOKEN}
@@ -201,6 +202,45 @@ async def tells_of_a_fault(dut):
     harness.send(Reg.GO, 0)
     assert await harness.read(Reg.STATUS) == status(fault=1)
     assert harness.machine.steps == 1
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def reads_the_tape_back(dut):
+    """A check begins once, keeps the machine busy, and is not counted as a run; neither begins in the other."""
+    harness, begun = Harness(dut), []
+    await reset(dut)
+    harness.send(Reg.GO, 0)
+    cycles = await harness.read(Reg.WAIT) or await harness.read(Reg.CYCLES)
+
+    async def check():
+        while True:
+            await ReadOnly()
+            begins = int(dut.check.value)
+            await RisingEdge(dut.clk)
+            if begins:
+                begun.append(1)
+                dut.checking.value = 1
+    cocotb.start_soon(check())
+    harness.send(Reg.CHECK, 0)
+    harness.send(Reg.GO, 0)
+    assert await harness.read(Reg.STATUS) == status(busy=1)
+    waiting = cocotb.start_soon(harness.read(Reg.WAIT))
+    await ClockCycles(dut.clk, 50)
+    assert not waiting.done()
+    dut.crc.value, dut.checking.value = 0x1234ABCD, 0
+    assert await waiting == status()
+    assert await harness.read(Reg.CRC) == 0x1234ABCD
+    assert await harness.read(Reg.CYCLES) == cycles
+    assert (len(begun), harness.machine.steps) == (1, 1)
+    harness.send(Reg.GO, 0)
+    while harness.machine.steps == 1:
+        await RisingEdge(dut.clk)
+    harness.machine.left = 1000         # the run goes on
+    harness.send(Reg.CHECK, 0)
+    await harness.settle()
+    harness.machine.left = 1
+    await harness.read(Reg.WAIT)
+    assert (len(begun), harness.machine.steps) == (1, 2)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -373,6 +373,25 @@ def test_states_wrong(slotted, wrapped):
     assert wrapped.writes == []
 
 
+def test_verify(slotted):
+    """The memory is what was loaded, and then it is not."""
+    with Device.open("golden", slotted) as device:
+        with pytest.raises(DeviceError, match=r"^Section 'embedding' in the memory of golden machine must have the "):
+            device.verify()
+        device.load()
+        device.verify()
+        counters = device.step({0: 1}, reset=[0])
+        section  = slotted.sections[-1]
+        place    = (section.start + section.count - 1) * slotted.config.beat_bytes
+        octets   = slotted.image[place:place + 4] ^ 1
+        device.transport.write(regs.TAPE_BASE + place, octets.tobytes())
+        with pytest.raises(DeviceError, match=rf"^Section '{section.name}' in the memory of .*; load the tape again$"):
+            device.verify()
+        device.load()
+        device.verify()
+        assert device.step({0: 1}, reset=[0]) == counters
+
+
 def test_fault(slotted):
     """A machine that meets something else than a descriptor stops, and says so."""
     device = Device.open("golden", dataclasses.replace(slotted, marks={**slotted.marks, "noise": Mark(0, 100)}))

@@ -18,6 +18,7 @@ INSIDE = {
 ELSEWHERE = {
     "OnChipMachine":  "tests/sim/test_machine.py",
     "StripedMachine": "tests/sim/test_machine.py",
+    "SdramMachine":   "tests/sim/test_sdram.py",
     "TreeArray":      "tests/sim/benches/test_bench_array.py",
     "TableArray":     "tests/sim/benches/test_bench_array.py",
     "Tables":         "tests/sim/benches/test_bench_array.py",
