@@ -10,6 +10,7 @@ from fractions import Fraction
 from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Play
@@ -23,6 +24,8 @@ __all__ = ["MachineOnChip", "SdramBoard", "SdramModel", "Violation"]
 
 #: Refreshes that may be late: eight that were put off, and the one that is due.
 LATE = 9
+#: Words of a line of the memory inside. Simulators do with few long words what they cannot do with many short ones.
+LINE = 32
 #: Refreshes before the first access.
 FIRST_REFRESHES = 8
 
@@ -195,9 +198,11 @@ class SdramModel(wiring.Component):
             m.d.sync += [moded.eq(1), length.eq(pins.a), latency.eq(pins.a[4:])]
 
         # Data. The memory gives a word two cycles after the command, which is a CAS latency of two.
-        words  = memory.Memory(shape=chip.width, depth=chip.words, init=self._init)
-        m.submodules.words = words
-        w_port, r_port = words.write_port(), words.read_port()
+        first_words = list(self._init)
+        m.submodules.lines = lines = memory.Memory(shape=chip.width * LINE, depth=chip.words // LINE, init=[
+            sum(word << chip.width * place for place, word in enumerate(first_words[first:first + LINE]))
+            for first in range(0, len(first_words), LINE)])
+        w_port, r_port = lines.write_port(granularity=chip.width), lines.read_port()
         left   = Signal(range(9))
         col    = Signal(range(chip.cols))
         bank   = Signal(range(chip.banks))
@@ -209,19 +214,22 @@ class SdramModel(wiring.Component):
             m.d.sync += left.eq(0)
         with m.Elif(left != 0):
             m.d.sync += [left.eq(left - 1), col.eq((col & ~mask) | ((col + 1) & mask))]
+        place  = Cat(pins.a[:len(col)], pins.ba, rows[pins.ba])
+        lane   = ceil_log2(LINE)
         m.d.comb += [
             r_port.en.eq(1),
-            r_port.addr.eq(Cat(col, bank, row)),
-            w_port.addr.eq(Cat(pins.a[:len(col)], pins.ba, rows[pins.ba])),
-            w_port.data.eq(pins.dq_o),
-            w_port.en.eq(is_a[Command.WRITE] & (self.violation == Violation.NONE)),
+            r_port.addr.eq(Cat(col[lane:], bank, row)),
+            w_port.addr.eq(place[lane:]),
+            w_port.data.eq(pins.dq_o.replicate(LINE)),
+            w_port.en.eq((is_a[Command.WRITE] & (self.violation == Violation.NONE)) << place[:lane]),
         ]
+        read   = r_port.data.word_select(delay(m, col[:lane]), chip.width)
         given  = delay(m, left != 0, reset=True)
         driven, value = Signal(), Signal(chip.width)
         with m.If(latency == 2):
-            m.d.comb += [driven.eq(given), value.eq(r_port.data)]
+            m.d.comb += [driven.eq(given), value.eq(read)]
         with m.Else():
-            m.d.comb += [driven.eq(delay(m, given, reset=True)), value.eq(delay(m, r_port.data))]
+            m.d.comb += [driven.eq(delay(m, given, reset=True)), value.eq(delay(m, read))]
         m.d.comb += pins.dq_i.eq(Mux(driven, value ^ (self.violation != Violation.NONE).replicate(chip.width), ~0))
         check(pins.dq_oe & (driven | delay(m, driven, reset=True)), Violation.CONTENTION)
         check(driven & delay(m, pins.dq_oe, reset=True), Violation.CONTENTION)

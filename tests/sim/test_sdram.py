@@ -192,16 +192,17 @@ class SdramTransport(SimTransport):
 
 
 def test_machine(make_tape):
-    """The model that we ship, loaded through the link: every value inside equals the golden machine's."""
-    tape    = make_tape("models/fairy-1m")
-    chip    = dataclasses.replace(CHIPS["IS42S16160G-7"], rows=512, power_up=2000)
+    """Loaded through the link, and read back: every value inside equals the golden machine's."""
+    tape    = make_tape("tests/data/reference/tiny")
+    chip    = dataclasses.replace(CHIPS["IS42S16160G-7"], rows=32, power_up=2000)
+    assert len(tape.image) <= chip.words * chip.width // 8
     checked = CheckedTransport(SdramTransport(tape.config, chip=chip, clock_hz=120_000_000))
     device  = Device(checked, tape)
     device.load()
     device.verify()
-    total   = Counters.total(greedy(device, 4, seed=1))
+    total   = Counters.total(greedy(device, 8, seed=1))
     device.close()
     assert checked.mismatches == 0
-    assert checked.values_compared > 50_000
-    # The memory is the slower one of the two, so it hardly ever waits.
-    assert total.beats * tape.config.beat_bits / chip.width / total.cycles >= 0.97
+    assert checked.values_compared > 10_000
+    # The memory is the slower one of the two, so it hardly ever waits, but while a step ends and the next one begins.
+    assert total.beats * tape.config.beat_bits / chip.width / total.cycles >= 0.9
