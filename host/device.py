@@ -13,7 +13,7 @@ from terngen.host.errors import ConfigError, DeviceError, InputError
 from terngen.host.transport import Transport
 from terngen.hw.contract import bits, formats, regs
 from terngen.hw.contract.regs import Reg, Status
-from terngen.hw.contract.tape import Mark, Tape
+from terngen.hw.contract.tape import Mark, Section, Tape
 
 __all__ = ["Counters", "Device", "Result", "devices"]
 
@@ -24,6 +24,10 @@ _CHUNK = 1 << 16
 _STEP_SECONDS, _BEAT_SECONDS = 10.0, 2e-6
 
 _GROUP = "terngen.transports"
+
+
+def _silent(done: int, total: int) -> None:
+    """Nobody wants to know."""
 
 
 def devices() -> list[str]:
@@ -172,16 +176,44 @@ class Device:
             If `start` does not lie within the image, or is no multiple of four.
         """
         self._settle()
-        image = self.tape.image
-        if len(image) > regs.TAPE_BYTES:
-            raise ConfigError(f"Tape has {len(image)} octets, a device at most {regs.TAPE_BYTES}")
+        image = self._image()
         if not 0 <= start <= len(image) or start % 4 and start < len(image):
             raise ValueError(f"Start must be a multiple of four up to {len(image)}, not {start}")
-        for place in range(start, len(image), _CHUNK):
-            octets = image[place:place + _CHUNK].tobytes()
+        self._write_tape(start, len(image), progress or _silent, 0, len(image))
+
+    def _image(self) -> NDArray[np.uint8]:
+        if len(self.tape.image) > regs.TAPE_BYTES:
+            raise ConfigError(f"Tape has {len(self.tape.image)} octets, a device at most {regs.TAPE_BYTES}")
+        return self.tape.image
+
+    def _write_tape(self, start: int, end: int, progress: Callable[[int, int], None], done: int, total: int) -> None:
+        """Write a part of the image; tell what was done before and now."""
+        for place in range(start, end, _CHUNK):
+            octets = self.tape.image[place:min(place + _CHUNK, end)].tobytes()
             self.transport.write(regs.TAPE_BASE + place, octets + bytes(-len(octets) % 4))
+            progress(min(done + place + len(octets) - start, total), total)
+
+    def damaged(self, progress: Callable[[int, int], None] | None = None) -> list[Section]:
+        """Sections that the device does not have as the tape has them: it reads its memory back and finds the check
+        sums.
+
+        Parameters
+        ----------
+        progress
+            Called with beats read and beats in all.
+        """
+        self._settle()
+        found, done = [], 0
+        for section in self.tape.sections:
+            self._put(Reg.PLAY_START.value, section.start, section.count)
+            self._put(Reg.CHECK.value, 1)
+            self._wait()
+            if self._get(Reg.CRC) != section.crc32:
+                found.append(section)
+            done += section.count
             if progress is not None:
-                progress(place + len(octets), len(image))
+                progress(done, self.tape.beats)
+        return found
 
     def verify(self) -> None:
         """Let the device read its tape memory back, section by section, and compare the check sums.
@@ -189,17 +221,41 @@ class Device:
         Raises
         ------
         DeviceError
-            If a section is not what was loaded; the message names it.
+            If sections are not what was loaded; the message names them.
         """
-        self._settle()
-        for section in self.tape.sections:
-            self._put(Reg.PLAY_START.value, section.start, section.count)
-            self._put(Reg.CHECK.value, 1)
-            self._wait()
-            found = self._get(Reg.CRC)
-            if found != section.crc32:
-                raise DeviceError(f"Section {section.name!r} in the memory of {self.transport.description} must have "
-                                  f"the check sum {section.crc32:08x}, not {found:08x}; load the tape again")
+        if damaged := self.damaged():
+            names = ", ".join(section.name for section in damaged)
+            raise DeviceError(f"Memory of {self.transport.description} must hold the tape, but does not in {names}; "
+                              f"load the tape again")
+
+    def complete(self, progress: Callable[[int, int], None] | None = None) -> list[Section]:
+        """Load what the device does not have, and verify it; what it has stays, so that a load that was interrupted
+        goes on.
+
+        Returns
+        -------
+        The sections that were loaded.
+
+        Raises
+        ------
+        ConfigError
+            If the image is larger than a device can have.
+        DeviceError
+            If the memory does not keep what is written.
+        """
+        self._image()
+        wanted, done = self.damaged(), 0
+        octets = self.config.beat_bytes
+        total  = octets * sum(section.count for section in wanted)
+        for section in wanted:
+            start, size = octets * section.start, octets * section.count
+            # Whole words: a section of narrow beats may end in the middle of one.
+            end = min(start + size + -(start + size) % 4, len(self.tape.image))
+            self._write_tape(start - start % 4, end, progress or _silent, done, total)
+            done += size
+        if wanted:
+            self.verify()
+        return wanted
 
     @property
     def _through(self) -> Mark:
@@ -325,6 +381,18 @@ class Device:
         """Play one part of the tape, without an embedding."""
         return self._run(self.tape.marks[mark], sorted(slots), (), embed=False)
 
+    def sums_after(self, parts: Sequence[Mark], token: int, rows: int) -> NDArray[np.int32]:
+        """Feed a token to slot 0 in a new sequence, play parts of the tape, and take the sums of the last matrix in
+        them, ``(rows,)``."""
+        self._put_tokens({0: token}, {})
+        for number, part in enumerate(parts):
+            self._run(part, [0], [] if number else [0], embed=not number)
+        return self._sums(0, rows)
+
+    def _sums(self, slot: int, rows: int) -> NDArray[np.int32]:
+        octets = self.transport.read(regs.sum_address(self.config, slot, 0), 4 * rows)
+        return np.frombuffer(octets, "<i4")
+
     def _run(self, mark: Mark, slots: Collection[int], reset: Collection[int], *,
              embed: bool) -> Counters:
         self._start(mark, slots, reset, embed=embed)
@@ -400,9 +468,7 @@ class Device:
         for index, start in enumerate(range(0, vocab, rows)):
             self.play(f"head.{index}", tokens.keys())
             for slot, parts in found.items():
-                octets = self.transport.read(regs.sum_address(self.config, slot, 0),
-                                             4 * min(rows, vocab - start))
-                parts.append(np.frombuffer(octets, "<i4"))
+                parts.append(self._sums(slot, min(rows, vocab - start)))
         logits = {}
         for slot, parts in found.items():
             octets = self.transport.read(regs.result_address(slot, regs.RESULT_SCALE), 4)

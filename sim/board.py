@@ -1,20 +1,23 @@
 """Complete boards, simulated: everything behind the pins that a bitstream has, and what is at the pins."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
 from amaranth import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from terngen.hw.boards import find
-from terngen.hw.boards.board import Board
+from terngen.hw.boards.board import Board, Sdram
 from terngen.hw.boards.system import System
 from terngen.hw.contract.config import Config
 from terngen.hw.link.uart import Uart, divisor
 from terngen.hw.top import trace_signature
 from terngen.sim import verilate
 from terngen.sim.compiled import Library, compile_machine
+from terngen.sim.sdram import SdramModel, connect_chip
 from terngen.sim.verilog import cached_verilog
 
 __all__ = ["VirtualBoard", "compile_board", "virtual_board"]
@@ -62,10 +65,20 @@ class VirtualBoard(wiring.Component):
             link=Uart(divisor=self._divisor))
         m.submodules.host = host = Uart(divisor=self._divisor)
         m.d.comb += [system.rx.eq(host.tx), host.rx.eq(system.tx), self.busy.eq(system.busy)]
+        if isinstance(memory, Sdram):
+            m.submodules.chip = chip = SdramModel(_smaller(memory.chip, len(self._image)),
+                                                  clock_hz=self._board.clock_hz)
+            connect_chip(m, system.pins, chip, memory.flight)
         wiring.connect(m, wiring.flipped(self.link_i), host.i)
         wiring.connect(m, host.o, wiring.flipped(self.link_o))
         wiring.connect(m, system.trace, wiring.flipped(self.trace))
         return m
+
+
+def _smaller(chip, octets):
+    """A chip with only as many rows as a tape needs: so many words as a real one has take minutes to compile."""
+    rows = ceil_log2(max(2, -(-octets * 8 // (chip.width * chip.cols * chip.banks))))
+    return dataclasses.replace(chip, rows=min(chip.rows, 1 << rows))
 
 
 def compile_board(config: Config, spec: str, *, image: bytes = b"", real_time: bool = False,
@@ -100,7 +113,7 @@ def virtual_board(config: Config, spec: str, *, image: bytes = b"", real_time: b
     Parameters
     ----------
     image
-        What a memory inside holds, and how large it is.
+        What block RAM holds; a memory chip is empty, and as large as this.
     real_time
         Whether bits take as many cycles as on the board, instead of :data:`DIVISOR`.
 

@@ -15,8 +15,10 @@ from terngen.host.device import Device
 from terngen.host.models import open_model
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["benched", "check_simulation", "load", "opened", "random_tape", "tape_of"]
+__all__ = ["benched", "check_simulation", "connected", "load", "opened", "random_tape", "tape_of"]
 
+#: Devices that keep their memory from one program to the next.
+_BOARDS = ("serial", "mmap")
 #: Octets of a tape that are worth loading through a simulated link, which takes a cycle for each.
 _LINK_OCTETS = 1 << 20
 
@@ -83,15 +85,15 @@ def _opening(device: str) -> contextlib.AbstractContextManager[None]:
                    else "Opening the device")
 
 
-def load(device: Device) -> None:
-    """Write the tape into the memory of a device."""
+def load(device: Device, *, keep: bool = False) -> None:
+    """Write the tape into the memory of a device; with `keep` only what it does not have."""
     with Progress() as progress:
-        device.load(lambda done, total: progress("Loading the tape", done, total))
+        (device.complete if keep else device.load)(lambda done, total: progress("Loading the tape", done, total))
 
 
 @contextlib.contextmanager
-def opened(tape: Tape, device: str, **simulation: str | None) -> Iterator[Device]:
-    """A device that has the tape; `simulation` is what was given with
+def connected(tape: Tape, device: str, **simulation: str | None) -> Iterator[Device]:
+    """A device for a tape that it may not have; `simulation` is what was given with
     :func:`~terngen.host.commands.options.simulation_options`.
 
     Raises
@@ -103,7 +105,14 @@ def opened(tape: Tape, device: str, **simulation: str | None) -> Iterator[Device
     with _opening(device):
         machine = Device.open(device, tape, **options)
     with machine:
-        load(machine)
+        yield machine
+
+
+@contextlib.contextmanager
+def opened(tape: Tape, device: str, **simulation: str | None) -> Iterator[Device]:
+    """The same with the tape. Boards keep what they have; the others begin with nothing."""
+    with connected(tape, device, **simulation) as machine:
+        load(machine, keep=device.partition(":")[0] in _BOARDS)
         yield machine
 
 

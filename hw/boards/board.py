@@ -8,8 +8,9 @@ from typing import Any
 
 from terngen.hw.contract.config import Config
 from terngen.hw.estimate import Source
+from terngen.hw.tape.chips import CHIPS, SdramChip
 
-__all__ = ["Board", "OnChip", "Serial", "TapeMemory"]
+__all__ = ["Board", "OnChip", "Sdram", "Serial", "TapeMemory", "open_fpga_loader"]
 
 
 class TapeMemory(ABC):
@@ -71,6 +72,50 @@ class OnChip(TapeMemory):
 
 
 @dataclasses.dataclass(frozen=True)
+class Sdram(TapeMemory):
+    """An SDR SDRAM chip, whose clock is the machine's and whose words are the beats.
+
+    Parameters
+    ----------
+    part : :class:`str`
+        Name in :data:`~terngen.hw.tape.chips.CHIPS`.
+    flight : :class:`int`
+        Cycles by which data come later than the controller would have them, see
+        :class:`~terngen.hw.tape.sdram.SdramTape`: two for flip-flops at the pins, one each way.
+    """
+
+    part:   str
+    flight: int = 2
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def chip(self) -> SdramChip:
+        return CHIPS[self.part]
+
+    @property
+    def title(self) -> str:
+        return f"SDR SDRAM {self.part}, x{self.chip.width}"
+
+    @property
+    def octets(self) -> int:
+        return self.chip.words * self.chip.width // 8
+
+    @property
+    def bits(self) -> int:
+        return self.chip.width
+
+    def source(self, config: Config, clock_hz: int, image: bytes) -> Any:
+        from terngen.hw.tape.sdram import SdramTape
+        return SdramTape(config, chip=self.chip, clock_hz=clock_hz, flight=self.flight)
+
+    def timing(self, clock_hz: int) -> Source:
+        from terngen.hw.tape.sdram import REGISTERS, REQUEST_CYCLES
+        times = self.chip.timing(clock_hz)
+        return Source(latency=REQUEST_CYCLES + times.rcd + times.cas + REGISTERS + self.flight,
+                      refresh_period=times.postponed * times.interval, refresh_pause=times.pause)
+
+
+@dataclasses.dataclass(frozen=True)
 class Serial:
     """A serial port."""
 
@@ -92,6 +137,13 @@ class Serial:
         """The device's end."""
         from terngen.hw.link.uart import Uart, divisor
         return Uart(divisor=divisor(clock_hz, self.baud))
+
+
+def open_fpga_loader(board: str) -> Callable[[str, bool], list[str]]:
+    """The command of openFPGALoader for a board, by its name there."""
+    def command(bitstream: str, flash: bool) -> list[str]:
+        return ["openFPGALoader", "-b", board, *(["-f"] if flash else []), bitstream]
+    return command
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,8 +168,8 @@ class Board:
         Of the machine.
     memories : mapping of :class:`TapeMemory`
         By name; the first is the default.
-    link : :class:`Serial`
-        To the host.
+    link
+        To the host: :class:`Serial`, or another with its ``title``, ``rate`` and ``component``.
     platform : callable
         Amaranth's platform of the board, with its resources.
     top : callable
@@ -125,6 +177,8 @@ class Board:
     scripts : callable
         Instead of the two, for the tools of a vendor: ``scripts(board, system)`` are files by name, Verilog,
         constraints and a script that runs unattended.
+    programmer : callable
+        ``programmer(bitstream, flash)`` is the command that programs the board; ``None`` if that is not one command.
     remarks : :class:`str`
         What a user must know. Nothing here has run on silicon unless it says so.
     """
@@ -137,11 +191,13 @@ class Board:
     tier:     int
     clock_hz: int
     memories: Mapping[str, TapeMemory]
-    link:     Serial
+    link:     Any
     platform: Callable[[], Any] | None = None
     top:      Callable[..., Any] | None = None
     scripts:  Callable[..., dict[str, str]] | None = None
     remarks:  str = ""
+
+    programmer: Callable[[str, bool], list[str] | None] = lambda bitstream, flash: None
 
     def files(self, config: Config, memory: str, image: bytes = b"") -> dict[str, str]:
         """What its tools need, by name: Verilog, constraints, scripts."""

@@ -1,6 +1,6 @@
 """Radiona ULX3S with an LFE5U-85F."""
 
-from terngen.hw.boards.board import Board, OnChip, Serial
+from terngen.hw.boards.board import Board, OnChip, Sdram, Serial, open_fpga_loader
 from terngen.hw.boards.ecp5 import BLOCK_RAM_OCTETS, LFE5_85, Ecp5Top
 
 __all__ = ["BOARD"]
@@ -19,8 +19,11 @@ BOARD = Board(
     family   = "ecp5",
     tier     = 1,
     clock_hz = 120_000_000,
-    memories = {"onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS)},
+    memories = {"sdram": Sdram("IS42S16160G-7"), "onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS)},
     link     = Serial(3_000_000, "FT231X"),
     platform = platform,
     top      = Ecp5Top,
+    remarks  = "Not tried on silicon.",
+
+    programmer = open_fpga_loader("ulx3s"),
 )

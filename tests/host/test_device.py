@@ -376,7 +376,7 @@ def test_states_wrong(slotted, wrapped):
 def test_verify(slotted):
     """The memory is what was loaded, and then it is not."""
     with Device.open("golden", slotted) as device:
-        with pytest.raises(DeviceError, match=r"^Section 'embedding' in the memory of golden machine must have the "):
+        with pytest.raises(DeviceError, match=r"^Memory of golden machine must hold the tape, but does not in emb"):
             device.verify()
         device.load()
         device.verify()
@@ -385,7 +385,7 @@ def test_verify(slotted):
         place    = (section.start + section.count - 1) * slotted.config.beat_bytes
         octets   = slotted.image[place:place + 4] ^ 1
         device.transport.write(regs.TAPE_BASE + place, octets.tobytes())
-        with pytest.raises(DeviceError, match=rf"^Section '{section.name}' in the memory of .*; load the tape again$"):
+        with pytest.raises(DeviceError, match=rf"^Memory of .*, but does not in {section.name}; load the tape again$"):
             device.verify()
         device.load()
         device.verify()
@@ -426,3 +426,23 @@ def test_counters():
 def test_result_logits():
     result = Result(np.array([4, 2]), np.array([10, -3]), 0.5)
     assert result.logits.tolist() == [5.0, -1.5]
+
+
+def test_complete(slotted):
+    """Only what the device does not have is written, so that a load that was broken off goes on."""
+    with Device.open("golden", slotted) as device:
+        assert [section.name for section in device.complete()] == [section.name for section in slotted.sections]
+        assert device.complete() == []
+        section = slotted.sections[1]
+        place   = section.start * slotted.config.beat_bytes
+        device.transport.write(regs.TAPE_BASE + place, (slotted.image[place:place + 4] ^ 1).tobytes())
+        assert device.damaged() == [section]
+        writes, write = [], device.transport.write
+        device.transport.write = lambda address, octets: (writes.append((address, len(octets))), write(address, octets))
+        told = []
+        assert device.complete(lambda done, total: told.append((done, total))) == [section]
+        device.transport.write = write
+        size = section.count * slotted.config.beat_bytes
+        assert sum(count for address, count in writes if address >= regs.TAPE_BASE) == size
+        assert told[-1] == (size, size)
+        device.verify()

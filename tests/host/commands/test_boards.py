@@ -1,5 +1,6 @@
 """Boards on the command line: what there is, what fits, and a whole board behind a serial port."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -9,8 +10,12 @@ import pytest
 
 from terngen.host.device import Device
 from terngen.host.models import open_model
+from terngen.host.selftest import selftest
 from terngen.hw.boards import MODULES, find
+from terngen.hw.contract import regs
 from terngen.hw.contract.config import Config
+from terngen.hw.contract.regs import Reg
+from terngen.sim.device import GoldenTransport
 
 MAIN = "from terngen.host.cli import main; main()"
 
@@ -84,3 +89,87 @@ def test_behind_a_serial_port(board, tiny):
     assert len(tokens[0]) == 12
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130
+
+
+def test_load(terngen, refused, tiny):
+    """The golden device begins with nothing each time."""
+    found = terngen("load", tiny, "--device", "golden", "--json").values
+    assert found["sections"][0] == "embedding"
+    assert found["loaded"]
+    result = terngen("load", tiny, "--device", "golden", "--check", code=7)
+    assert "Device golden does not have the tape in embedding, " in result.stderr
+
+
+@pytest.mark.parametrize("device", ["golden", "sim"])
+def test_selftest(terngen, tiny, device):
+    found = terngen("selftest", tiny, "--device", device, "--json").values
+    assert [step["name"] for step in found["steps"]] == ["link", "memory", "matrix", "layer", "token"]
+    assert found["passed"]
+    assert all(step["passed"] for step in found["steps"])
+
+
+@pytest.mark.parametrize("register, name", [("PLAY_COUNT", "link"), ("CRC", "memory"), ("sums", "matrix"),
+                                            ("results", "token")])
+def test_selftest_fails(slotted, register, name):
+    """A device that lies is found at the step that it spoils, and the last step says what to do."""
+    class Liar(GoldenTransport):
+        def read(self, address, octets, *, timeout=None):
+            answer = super().read(address, octets)
+            base   = {"sums": regs.SUMS_BASE, "results": regs.RESULT_BASE}.get(register)
+            lie    = address == base if base is not None else address == Reg[register].value
+            return bytes([answer[0] ^ 4]) + answer[1:] if lie else answer
+
+    with Device(Liar(slotted.config), slotted) as device, Device.open("golden", slotted) as golden:
+        golden.load()
+        *before, last = selftest(device, golden, lambda done, total: None)
+    assert all(step.passed for step in before)
+    assert (last.name, last.passed) == (name, False)
+    assert "; " in last.detail
+
+
+@pytest.fixture
+def built(work):
+    """A folder as `terngen build` leaves it."""
+    bitstream = b"a bitstream"
+    (work / "out").mkdir()
+    (work / "out" / "terngen.bit").write_bytes(bitstream)
+    (work / "out" / "manifest.json").write_text(json.dumps({
+        "board": "ulx3s-85f:sdram", "digest": "00" * 16,
+        "files": [{"name": "terngen.bit", "sha256": hashlib.sha256(bitstream).hexdigest()}]}))
+    return work / "out"
+
+
+@pytest.fixture
+def loader(tmp_path, monkeypatch):
+    """A program of the name openFPGALoader, which writes down what it was asked for and ends with a status."""
+    def loader(status):
+        (tmp_path / "bin").mkdir()
+        program = tmp_path / "bin" / "openFPGALoader"
+        program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nexit {status}\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+        return tmp_path / "asked"
+    return loader
+
+
+def test_program(terngen, built, loader):
+    assert terngen("program", built, "--dry-run", "--flash", "--json").values["command"] == [
+        "openFPGALoader", "-b", "ulx3s", "-f", str(built / "terngen.bit")]
+    asked = loader(0)
+    terngen("program", built)
+    assert asked.read_text() == f"-b ulx3s {built / 'terngen.bit'}\n"
+
+
+def test_program_fails(terngen, built, loader):
+    loader(3)
+    assert "Program openFPGALoader failed with status 3; " in terngen("program", built, code=3).stderr
+
+
+def test_program_wrong(refused, built, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    refused("program", built, code=3, message="Program openFPGALoader is missing; install it ")
+    (built / "terngen.bit").write_bytes(b"another")
+    refused("program", built, code=8, message="Bitstream .*terngen.bit must be what the manifest says")
+    (built / "manifest.json").write_text("[]")
+    refused("program", built, code=8, message=".*manifest.json must be the manifest of a build, with board, digest and")
+    refused("program", "nothing", code=8, message="nothing/manifest.json cannot be read: No such file or directory")
