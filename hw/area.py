@@ -19,10 +19,11 @@ from terngen.hw.contract.formats import Multiplier
 from terngen.hw.contract.regs import TOKEN_BITS
 from terngen.hw.link.cobs import CobsEncoder
 from terngen.hw.link.receiver import Receiver
+from terngen.hw.tape import onchip
 from terngen.hw.units import accumulator, table, tree
 
 __all__ = ["BASELINES", "Baseline", "Baselines", "Model", "Store", "area", "array_features", "block_rams", "blocks",
-           "dsps", "machine_features", "stores"]
+           "dsps", "machine_features", "stores", "tape_block_rams"]
 
 #: Machines that were synthesised.
 BASELINES = Path(__file__).with_name("baselines.json")
@@ -63,7 +64,7 @@ def stores(config: Config) -> list[Store]:
         Store("x", word, slots * config.groups(config.hidden)),
         Store("t0, t1, y", word, slots * config.groups(config.wide), 3),
         Store("state", word, slots * config.groups(config.state)),
-        Store("sigmoid", config.path.width - 2, formats.SIGMOID_ENTRIES, 2 * lanes, constant=True),
+        Store("sigmoid", config.path.width - 2, formats.SIGMOID_ENTRIES, lanes, constant=True),
         Store("squares", 46, slots * formats.bins(config.path), lanes, at_once=True),
     ]
     if config.variant is ArrayVariant.TABLE:
@@ -85,10 +86,11 @@ _BLOCK_COST, _DISTRIBUTED_COST = 128, 4
 _SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 
 
-def blocks(store: Store) -> int:
+def blocks(store: Store, distributed: int = 0) -> int:
     """Block RAMs of one memory, as ``memory_libmap`` of Yosys chooses: by cost, in which a multiplexer behind
-    memories that lie one after the other counts half a look-up table for each bit."""
-    if store.at_once:
+    memories that lie one after the other counts half a look-up table for each bit. Memories of up to `distributed`
+    words have none."""
+    if store.at_once or store.depth <= distributed:
         return 0
     rows        = -(-store.depth // 16)
     distributed = _DISTRIBUTED_COST * -(-store.width // 4) * rows + store.width * (rows - 1) / 2
@@ -96,9 +98,14 @@ def blocks(store: Store) -> int:
     return 0 if distributed < _BLOCK_COST * count and not store.constant else count
 
 
-def block_rams(config: Config) -> int:
-    """Block RAMs of a machine."""
-    return sum(store.count * blocks(store) for store in stores(config))
+def block_rams(config: Config, *, distributed: int = 0) -> int:
+    """Block RAMs of a machine; memories of up to `distributed` words have none."""
+    return sum(store.count * blocks(store, distributed) for store in stores(config))
+
+
+def tape_block_rams(config: Config, beats: int) -> int:
+    """Block RAMs of a tape on chip."""
+    return sum(blocks(Store("tape", config.beat_bits, depth)) for depth in onchip.banks(beats))
 
 
 def dsps(config: Config) -> int:

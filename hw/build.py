@@ -58,7 +58,7 @@ __all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", 
 DEVICE = "LFE5U-85F, speed grade 6, CABGA381"
 #: Longest shift register of :class:`_Harness`: Yosys walks along them and runs out of stack on long ones.
 CHAIN = 384
-#: Frequency that the router works towards; where it is out of reach, it does what it can.
+#: Frequency that the router works towards by default; where it is out of reach, it does what it can.
 AIM_MHZ = 400
 
 #: Synthesis for each target. Delays of a few cycles stay flip-flops, of which there are two for each LUT6.
@@ -268,7 +268,7 @@ class Timing:
     area: Area
 
 
-def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = True,
+def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = True, distributed: int = 0,
                cache: Path | None = None) -> Area:
     """The area of a component.
 
@@ -282,6 +282,8 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
         One of :data:`TARGETS`.
     dsp : :class:`bool`
         Whether multipliers may go into DSP blocks.
+    distributed : :class:`int`
+        Memories of up to so many words become distributed RAM, to spare block RAM.
     cache : :class:`pathlib.Path` or None
         Folder where results are kept.
 
@@ -291,12 +293,13 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
         If there is no Yosys, or it fails.
     """
     text = rtlil.convert(component, "top", ports=_ports(component), platform=_Target(target), emit_src=False)
+    text = _distribute(text, distributed)
     return Area(**_cached(cache, ["area", text, target, str(dsp), *_versions(_YOSYS)],
                           lambda: dataclasses.asdict(_area(_netlist(text, target, dsp), target))))
 
 
-def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed: int = 1,
-          cache: Path | None = None) -> Timing:
+def place(component: Elaboratable, *, dsp: bool = True, distributed: int = 0, trim: bool = True, seed: int = 1,
+          aim: int = AIM_MHZ, cache: Path | None = None) -> Timing:
     """The clock of a component on an ECP5, see :data:`DEVICE`.
 
     Its inputs come from shift registers and its outputs go into one, so that it needs few pins.
@@ -307,10 +310,14 @@ def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed:
         What is placed.
     dsp : :class:`bool`
         Whether multipliers may go into DSP blocks.
+    distributed : :class:`int`
+        As for :func:`synthesise`.
     trim : :class:`bool`
         Cut off carries that nobody reads, for which nextpnr builds a way out.
     seed : :class:`int`
         Where the placer starts.
+    aim : :class:`int`
+        Frequency in MHz that placer and router work towards.
     cache : :class:`pathlib.Path` or None
         Folder where results are kept.
 
@@ -321,8 +328,10 @@ def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed:
     """
     text   = rtlil.convert(_Harness(component), "top", ports=_Harness.ports(component), platform=_Target("ecp5"),
                            emit_src=False)
-    result = _cached(cache, ["place", text, str(dsp), str(trim), str(seed), *_versions(_YOSYS), *_versions(_NEXTPNR)],
-                     lambda: _place(_netlist(text, "ecp5", dsp), trim, seed))
+    text   = _distribute(text, distributed)
+    result = _cached(cache, ["place", text, str(dsp), str(trim), str(seed), str(aim), *_versions(_YOSYS),
+                             *_versions(_NEXTPNR)],
+                     lambda: _place(_netlist(text, "ecp5", dsp), trim, seed, aim))
     return Timing(result["mhz"], [tuple(step) for step in result["path"]], Area(**result["area"]))
 
 
@@ -464,6 +473,13 @@ def _dont_care(text: str) -> str:
 
         modules[index] = re.sub(r"(?ms)^  cell \$memrd_v2 .*?^  end$", relaxed, module)
     return "".join(modules)
+
+
+def _distribute(text: str, words: int) -> str:
+    """RTLIL in which memories of up to so many words ask for distributed RAM."""
+    wish = '  attribute \\ram_style "distributed"\n'
+    return re.sub(r"(?m)^  memory width \d+ size (\d+) ",
+                  lambda found: (wish if int(found[1]) <= words else "") + found[0], text)
 
 
 def _netlist(text: str, target: str, dsp: bool) -> dict[str, Any]:
@@ -642,14 +658,14 @@ def _absorb_multiplier(registers: _Registers, cell: dict[str, Any]) -> None:
 
 # Placement.
 
-def _place(netlist: dict[str, Any], trim: bool, seed: int) -> dict[str, Any]:
+def _place(netlist: dict[str, Any], trim: bool, seed: int, aim: int) -> dict[str, Any]:
     if trim:
         _trim(_top(netlist))
     with tempfile.TemporaryDirectory(prefix="terngen-") as scratch:
         folder = Path(scratch)
         (folder / "top.json").write_text(json.dumps(netlist))
         _run(_NEXTPNR, ["--85k", "--speed", "6", "--package", "CABGA381", "--json", "top.json", "--seed", str(seed),
-                        "--freq", str(AIM_MHZ), "--timing-allow-fail", "--report", "report.json", "--quiet"], folder)
+                        "--freq", str(aim), "--timing-allow-fail", "--report", "report.json", "--quiet"], folder)
         report = json.loads((folder / "report.json").read_text())
     [mhz] = [clock["achieved"] for clock in report["fmax"].values()]
     [worst] = [path["path"] for path in report["critical_paths"]

@@ -59,7 +59,7 @@ class _Lane:
         self.dequantise = Multiply(fmt=fmt, multiplier=sites.dequantise)
         self.sigmoid    = Sigmoid(fmt=fmt)
         self.silu       = Multiply(fmt=fmt, multiplier=sites.silu)
-        self.sigmoid_h  = Sigmoid(fmt=fmt)
+        self.sigmoid_h  = Sigmoid(fmt=fmt, partner=self.sigmoid)
         self.silu_h     = Multiply(fmt=fmt, multiplier=sites.silu)
         self.output     = Multiply(fmt=fmt, multiplier=sites.output)
         self.glu        = Multiply(fmt=fmt, multiplier=sites.glu)
@@ -525,6 +525,7 @@ class Vector(wiring.Component):
         w_read = Signal()
         m.d.comb += w_read.eq(result(-parameters.READ_LATENCY, _WEIGHTED))
         m.d.comb += self.weights.group.eq(counter(w_read, "w_read", begin=start))
+        m.d.comb += self.weights.row.eq(flag(Op.EMBED))
 
         # State core.
         m.submodules.recurrence = recurrence = self._recurrence

@@ -60,6 +60,19 @@ def test_blocks(width):
     assert area.blocks(area.Store("", width, 4096, at_once=True)) == 0
 
 
+def test_distributed():
+    """Memories of up to so many words have none."""
+    config = Config(**SMALL)
+    small  = sum(store.count * area.blocks(store) for store in area.stores(config) if store.depth <= 256)
+    assert small > 0
+    assert area.block_rams(config, distributed=256) == area.block_rams(config) - small
+
+
+def test_tape_block_rams():
+    """57 block RAMs of 9 bits for each 2048 beats of 512 bits, 15 of 36 for the rest."""
+    assert area.tape_block_rams(Config(beat_bits=512), 6339) == 3 * 57 + 15
+
+
 def test_dsps():
     """A multiplier for each exact product of a lane, and one for scales; none with L-Mul everywhere."""
     assert area.dsps(Config(lanes=4)) == 4 * 8 + 1

@@ -12,12 +12,12 @@ INSIDE = {
     "LMul":          "Multiply",
     "InverseRoot":   "SquareSum",
     "Queue":         "TapeReader",
-    "StreamMemory":  "OnChipTape",
 }
 #: Components that only connect others, or that another one makes, and the file where they are tried or measured.
 ELSEWHERE = {
     "OnChipMachine":  "tests/sim/test_machine.py",
     "StripedMachine": "tests/sim/test_machine.py",
+    "StreamMemory":   "tests/hw/test_memory.py",
     "TreeArray":      "tests/sim/benches/test_bench_array.py",
     "TableArray":     "tests/sim/benches/test_bench_array.py",
     "Tables":         "tests/sim/benches/test_bench_array.py",
