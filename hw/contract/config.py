@@ -335,6 +335,6 @@ PRESETS = {
     "tiny":  Config(beat_bits=16, row_lanes=1, lanes=1),
     "small": Config(beat_bits=64, row_lanes=2, lanes=2),
     "wide":  Config(beat_bits=256, row_lanes=8, lanes=8, prefetch=64),
-    # With a model of a million weights in the block RAM of an ECP5-85.
-    "onchip": Config(beat_bits=512, row_lanes=16, lanes=8, prefetch=16, embedding=FloatFormat(4, 3)),
+    # With a model of a million weights in the block RAM of an ECP5-85. It goes on by itself, with the best candidate.
+    "onchip": Config(beat_bits=512, row_lanes=16, lanes=8, prefetch=16, top_k=1, embedding=FloatFormat(5, 2)),
 }
