@@ -21,6 +21,8 @@ __all__ = ["cli", "main"]
 #: Where each command is.
 COMMANDS = {
     "bench":      "terngen.host.commands.bench:bench",
+    "boards":     "terngen.host.commands.boards:boards",
+    "build":      "terngen.host.commands.build:build",
     "convert":    "terngen.host.commands.convert:convert",
     "demo":       "terngen.host.commands.demo:demo",
     "disasm":     "terngen.host.commands.disasm:disasm",
@@ -31,6 +33,7 @@ COMMANDS = {
     "normalise":  "terngen.host.commands.normalise:normalise",
     "perplexity": "terngen.host.commands.perplexity:perplexity",
     "run":        "terngen.host.commands.run:run",
+    "sim":        "terngen.host.commands.sim:sim",
     "synth":      "terngen.host.commands.synth:synth",
     "train":      "terngen.host.train.command:train",
 }

@@ -21,19 +21,21 @@ DEFAULT = "small"
 _BUFFERS = ("hidden", "wide", "rows", "state")
 
 
-def read_config(name: str | os.PathLike[str]) -> dict[str, Any]:
+def read_config(name: str | os.PathLike[str] | Config) -> dict[str, Any]:
     """What a named machine, or a file of one, says: the keys of :meth:`Config.from_dict`.
 
     Parameters
     ----------
     name
-        One of :data:`PRESETS`, a JSON or TOML file, or the manifest of a generated machine.
+        One of :data:`PRESETS`, a JSON or TOML file, or the manifest of a generated machine; or a machine.
 
     Raises
     ------
     ConfigError
         If there is no such machine, or the file describes none.
     """
+    if isinstance(name, Config):
+        return name.to_dict()
     if name in PRESETS:
         preset = PRESETS[str(name)].to_dict()
         # Buffers of a preset are only a default: those that a model asks for come first.
@@ -85,7 +87,7 @@ def machine_config(name: str | os.PathLike[str] = DEFAULT, *, slots: int | None 
     return from_values(values if slots is None else values | {"slots": slots})
 
 
-def model_config(geometry: Geometry, name: str | os.PathLike[str] = DEFAULT,
+def model_config(geometry: Geometry, name: str | os.PathLike[str] | Config = DEFAULT,
                  **changes: int | None) -> Config:
     """A machine for a model: buffers are as large as it needs where they are not given.
 

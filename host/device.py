@@ -20,6 +20,9 @@ __all__ = ["Counters", "Device", "Result", "devices"]
 #: Octets that are written between two reports of progress.
 _CHUNK = 1 << 16
 
+#: Patience with a step, and more for each beat of the tape.
+_STEP_SECONDS, _BEAT_SECONDS = 10.0, 2e-6
+
 _GROUP = "terngen.transports"
 
 
@@ -328,12 +331,19 @@ class Device:
 
     def _wait(self) -> Counters:
         """Wait for the end of the run; what the machine counted."""
-        words  = np.frombuffer(self.transport.read(Reg.WAIT.value, 4 * 6), "<u4")
+        octets = self.transport.read(Reg.WAIT.value, 4 * 6, timeout=self._patience)
+        words  = np.frombuffer(octets, "<u4")
         status = bits.unpack(Status, int(words[0]).to_bytes(bits.size(Status), "little"))
         if status["fault"]:
             raise DeviceError(f"{self.transport.description} met a descriptor that makes no "
                               f"sense to it; load the tape again")
         return Counters(*(int(word) for word in words[1:]))
+
+    @property
+    def _patience(self) -> float:
+        """Seconds within which a step must end: many times what it takes on a board, so that one that is simulated,
+        at a hundredth of the speed, may stand behind the same link."""
+        return _STEP_SECONDS + _BEAT_SECONDS * self.tape.beats
 
     def results(self, slot: int) -> Result:
         """The best candidates after a step with the head.
@@ -409,7 +419,8 @@ class _Text:
         if step is None or self._ended:
             return {}
         config = self._device.config
-        chosen = self._device.transport.read(regs.history_address(config, step, 0), 4 * config.slots)
+        chosen = self._device.transport.read(regs.history_address(config, step, 0), 4 * config.slots,
+                                             timeout=self._device._patience)
         return {slot: int(token) for slot, token in enumerate(np.frombuffer(chosen, "<u4"))
                 if token != regs.NO_TOKEN}
 

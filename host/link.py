@@ -53,6 +53,9 @@ class FrameTransport:
     pipe : :class:`~terngen.host.transport.BytePipe`
     window : :class:`int`
         Requests on their way at once. A device behind a pipe without flow control holds two.
+    writes : :class:`int`
+        Writes on their way at once; as many as `window` by default. A device takes them as fast as a pipe brings
+        them, so they may be more.
     timeout : :class:`float`
         Seconds without any progress after which the link is given up.
     patience : :class:`float`
@@ -66,15 +69,18 @@ class FrameTransport:
         If the device does not answer, or speaks another version of the link.
     """
 
-    def __init__(self, pipe: BytePipe, *, window: int = 4, timeout: float = 2.0,
-                 patience: float = 0.1, clock: Callable[[], float] = time.monotonic):
-        if not 1 <= window <= 1024:
-            raise ValueError(f"Window must be from 1 to 1024 requests, not {window}")
+    def __init__(self, pipe: BytePipe, *, window: int = 4, writes: int | None = None,
+                 timeout: float = 2.0, patience: float = 0.1, clock: Callable[[], float] = time.monotonic):
+        writes = window if writes is None else writes
+        for count in (window, writes):
+            if not 1 <= count <= 1024:
+                raise ValueError(f"Window must be from 1 to 1024 requests, not {count}")
         if not 0 < patience <= timeout:
             raise ValueError(f"Patience must be positive and at most the timeout ({timeout} s), "
                              f"not {patience} s")
         self._pipe     = pipe
         self._window   = window
+        self._writes   = writes
         self._timeout  = timeout
         self._patience = patience
         self._clock    = clock
@@ -90,7 +96,7 @@ class FrameTransport:
         self._generation = chance.randrange(1 << 8)
         self._sequence   = chance.randrange(1 << 16)
         self._pipe.send(bytes([wire.DELIMITER]))
-        for _ in self._exchange(iter([Frame(type=Type.HELLO)]), timeout):
+        for _ in self._exchange(iter([Frame(type=Type.HELLO)]), timeout, window):
             pass
 
     @property
@@ -111,7 +117,7 @@ class FrameTransport:
             timeout = self._timeout
         if not timeout > 0:
             raise ValueError(f"Timeout must be positive, not {timeout} s")
-        answers = self._exchange(requests, timeout)
+        answers = self._exchange(requests, timeout, self._window)
         return b"".join(answer.payload for answer in answers)
 
     def write(self, address: int, octets: bytes) -> None:
@@ -121,15 +127,15 @@ class FrameTransport:
                     for place in range(0, len(octets), wire.MAX_PAYLOAD))
         requests = (Frame(type=Type.WRITE, address=address + place, length=len(piece), payload=piece)
                     for place, piece in pieces)
-        for _ in self._exchange(requests, self._timeout):
+        for _ in self._exchange(requests, self._timeout, self._writes):
             pass
 
     def close(self) -> None:
         self._lost = "it was closed"
         self._pipe.close()
 
-    def _exchange(self, requests: Iterator[Frame], timeout: float) -> Iterator[Frame]:
-        """Send `requests`; their answers, in the same order."""
+    def _exchange(self, requests: Iterator[Frame], timeout: float, window: int) -> Iterator[Frame]:
+        """Send `requests`, `window` of them at once; their answers, in the same order."""
         if self._lost is not None:
             raise LinkError(f"Session with {self.description} must be open, but {self._lost}; open it again")
         # Whatever stops this in the middle leaves requests behind of which nobody knows the fate.
@@ -140,7 +146,7 @@ class FrameTransport:
         resent  = False                     # since the last progress
         while True:
             fresh = [_Pending(self._number(request))
-                     for request in islice(requests, self._window - len(pending))]
+                     for request in islice(requests, window - len(pending))]
             pending.extend(fresh)
             if not pending:
                 break

@@ -98,7 +98,7 @@ def _check_model(path: str | os.PathLike[str], tape: Tape) -> None:
                             f"{tiles} of them")
 
 
-def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] | None = None,
+def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] | Config | None = None,
                slots: int | None = None, progress: Progress = lambda what, done, total: None
                ) -> Tape:
     """The tape of a model.
@@ -149,7 +149,7 @@ def _same_machine(path: Path, tape: Tape, wanted: Config) -> None:
                       f"{differing}); convert the checkpoint for {wanted.digest.hex()}")
 
 
-def _converted(checkpoint: Checkpoint, name: str | os.PathLike[str], slots: int | None,
+def _converted(checkpoint: Checkpoint, name: str | os.PathLike[str] | Config, slots: int | None,
                progress: Progress) -> Tape:
     config = configs.model_config(checkpoint.geometry, name, slots=slots)
     folder = cache_dir() / "tapes"

@@ -222,11 +222,11 @@ def _model() -> Model | None:
     return Model(Baselines.read()) if BASELINES.exists() else None
 
 
-def area(config: Config) -> dict[str, int | None]:
+def area(config: Config, *, distributed: int = 0) -> dict[str, int | None]:
     """``lut`` (places of a LUT4), ``ff``, ``bram`` and ``dsp`` of a machine; without baselines of machines
-    the first two are None."""
+    the first two are None. Memories of up to `distributed` words are built without block RAM."""
     model = _model()
     found: dict[str, int | None] = {"lut": None, "ff": None}
     if model is not None and model.machines:
         found.update(model.machine(config))
-    return {**found, "bram": block_rams(config), "dsp": dsps(config)}
+    return {**found, "bram": block_rams(config, distributed=distributed), "dsp": dsps(config)}

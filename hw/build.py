@@ -51,8 +51,8 @@ from terngen.hw.units.sums import Sums
 from terngen.hw.units.table import Tables
 from terngen.hw.units.vector import Vector, command_layout
 
-__all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "place", "synthesise",
-           "versions"]
+__all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "distribute", "netlist",
+           "place", "run_tool", "synthesise", "trim_carries", "versions", "worst_path"]
 
 #: What is placed and routed for.
 DEVICE = "LFE5U-85F, speed grade 6, CABGA381"
@@ -293,9 +293,9 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
         If there is no Yosys, or it fails.
     """
     text = rtlil.convert(component, "top", ports=_ports(component), platform=_Target(target), emit_src=False)
-    text = _distribute(text, distributed)
+    text = distribute(text, distributed)
     return Area(**_cached(cache, ["area", text, target, str(dsp), *_versions(_YOSYS)],
-                          lambda: dataclasses.asdict(_area(_netlist(text, target, dsp), target))))
+                          lambda: dataclasses.asdict(_area(netlist(text, target, dsp), target))))
 
 
 def place(component: Elaboratable, *, dsp: bool = True, distributed: int = 0, trim: bool = True, seed: int = 1,
@@ -328,10 +328,10 @@ def place(component: Elaboratable, *, dsp: bool = True, distributed: int = 0, tr
     """
     text   = rtlil.convert(_Harness(component), "top", ports=_Harness.ports(component), platform=_Target("ecp5"),
                            emit_src=False)
-    text   = _distribute(text, distributed)
+    text   = distribute(text, distributed)
     result = _cached(cache, ["place", text, str(dsp), str(trim), str(seed), str(aim), *_versions(_YOSYS),
                              *_versions(_NEXTPNR)],
-                     lambda: _place(_netlist(text, "ecp5", dsp), trim, seed, aim))
+                     lambda: _place(netlist(text, "ecp5", dsp), trim, seed, aim))
     return Timing(result["mhz"], [tuple(step) for step in result["path"]], Area(**result["area"]))
 
 
@@ -426,7 +426,14 @@ def _versions(programs: dict[str, str]) -> list[str]:
     return [name, importlib.metadata.version(name)]
 
 
-def _run(programs: dict[str, str], arguments: list[str], folder: Path) -> None:
+def run_tool(programs: dict[str, str], arguments: list[str], folder: Path) -> None:
+    """Run the first of the programs whose package is installed.
+
+    Raises
+    ------
+    BuildError
+        If none is, or it fails.
+    """
     name   = _tool(programs)
     result = subprocess.run([sys.executable, "-c", programs[name], *arguments], cwd=folder, check=False,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -475,34 +482,40 @@ def _dont_care(text: str) -> str:
     return "".join(modules)
 
 
-def _distribute(text: str, words: int) -> str:
+def distribute(text: str, words: int) -> str:
     """RTLIL in which memories of up to so many words ask for distributed RAM."""
     wish = '  attribute \\ram_style "distributed"\n'
     return re.sub(r"(?m)^  memory width \d+ size (\d+) ",
                   lambda found: (wish if int(found[1]) <= words else "") + found[0], text)
 
 
-def _netlist(text: str, target: str, dsp: bool) -> dict[str, Any]:
-    """Cells of the synthesised top module: a netlist as Yosys writes it in JSON."""
+def netlist(text: str, target: str, dsp: bool = True) -> dict[str, Any]:
+    """RTLIL with a top module ``top`` in cells of the target, as Yosys writes it in JSON; registers of blocks are used.
+
+    Raises
+    ------
+    BuildError
+        If a tool is missing or fails.
+    """
     with tempfile.TemporaryDirectory(prefix="terngen-") as scratch:
         folder = Path(scratch)
         # Amaranth names an element of `x` as the logic optimiser names a bit of it, and then that fails.
         (folder / "top.il").write_text(re.sub(r"(?<=\S)\[(\d+)\]", r".\1", _dont_care(text)))
         (folder / "top.ys").write_text(f"read_rtlil top.il\n{TARGETS[target]}{'' if dsp else ' -nodsp'}\n"
                                        f"write_json top.json\n")
-        _run(_YOSYS, ["top.ys"], folder)
-        netlist = json.loads((folder / "top.json").read_text())
+        run_tool(_YOSYS, ["top.ys"], folder)
+        cells = json.loads((folder / "top.json").read_text())
     if target == "ecp5":
-        _absorb(_top(netlist))
-    return netlist
+        _absorb(_top(cells))
+    return cells
 
 
-def _top(netlist: dict[str, Any]) -> dict[str, Any]:
-    return netlist["modules"]["top"]
+def _top(cells: dict[str, Any]) -> dict[str, Any]:
+    return cells["modules"]["top"]
 
 
-def _area(netlist: dict[str, Any], target: str) -> Area:
-    cells = collections.Counter(cell["type"] for cell in _top(netlist)["cells"].values())
+def _area(synthesised: dict[str, Any], target: str) -> Area:
+    cells = collections.Counter(cell["type"] for cell in _top(synthesised)["cells"].values())
     if target == "ecp5":
         luts = cells["LUT4"] + 2 * cells["CCU2C"] + 6 * cells["TRELLIS_DPR16X4"]
         return Area(luts, cells["TRELLIS_FF"], cells["DP16KD"] + cells["PDPW16KD"], cells["MULT18X18D"], dict(cells))
@@ -510,7 +523,7 @@ def _area(netlist: dict[str, Any], target: str) -> Area:
     rams = sum(count * (2 if "36" in name else 1) for name, count in cells.items()
                if re.fullmatch(r"RAMB(18|36)E\d", name))
     dsps = sum(count for name, count in cells.items() if re.fullmatch(r"DSP48E\d", name))
-    return Area(_xilinx_luts(_top(netlist), cells), ffs, rams, dsps, dict(cells))
+    return Area(_xilinx_luts(_top(synthesised), cells), ffs, rams, dsps, dict(cells))
 
 
 #: LUTs of a Xilinx cell that is made of them.
@@ -658,18 +671,27 @@ def _absorb_multiplier(registers: _Registers, cell: dict[str, Any]) -> None:
 
 # Placement.
 
-def _place(netlist: dict[str, Any], trim: bool, seed: int, aim: int) -> dict[str, Any]:
+def _place(cells: dict[str, Any], trim: bool, seed: int, aim: int) -> dict[str, Any]:
     if trim:
-        _trim(_top(netlist))
+        trim_carries(cells)
     with tempfile.TemporaryDirectory(prefix="terngen-") as scratch:
         folder = Path(scratch)
-        (folder / "top.json").write_text(json.dumps(netlist))
-        _run(_NEXTPNR, ["--85k", "--speed", "6", "--package", "CABGA381", "--json", "top.json", "--seed", str(seed),
+        (folder / "top.json").write_text(json.dumps(cells))
+        run_tool(_NEXTPNR, ["--85k", "--speed", "6", "--package", "CABGA381", "--json", "top.json", "--seed", str(seed),
                         "--freq", str(aim), "--timing-allow-fail", "--report", "report.json", "--quiet"], folder)
         report = json.loads((folder / "report.json").read_text())
     [mhz] = [clock["achieved"] for clock in report["fmax"].values()]
-    [worst] = [path["path"] for path in report["critical_paths"]
-               if path["from"].startswith("posedge") and path["from"] == path["to"]]
+    used = {name: cell["used"] for name, cell in report["utilization"].items() if cell["used"]}
+    area = Area(used.get("TRELLIS_COMB", 0), used.get("TRELLIS_FF", 0), used.get("DP16KD", 0),
+                used.get("MULT18X18D", 0), used)
+    return {"mhz": mhz, "path": worst_path(report), "area": dataclasses.asdict(area)}
+
+
+def worst_path(report: dict[str, Any]) -> list[tuple[float, str]]:
+    """Nanoseconds and signal of each step of the slowest path between registers of one clock, by nextpnr's report."""
+    within = [path["path"] for path in report["critical_paths"]
+              if path["from"].startswith("posedge") and path["from"] == path["to"]]
+    worst  = max(within, key=lambda path: sum(step["delay"] for step in path))
     # Cells of a path, and the nets between them, have the name of a signal and something behind it.
     path: list[tuple[float, str]] = []
     for step in worst:
@@ -677,14 +699,12 @@ def _place(netlist: dict[str, Any], trim: bool, seed: int, aim: int) -> dict[str
                       step.get("net") or step["to"]["cell"]).removeprefix("dut.")
         before = path.pop()[0] if path and path[-1][1] == name else 0.0
         path.append((round(before + step["delay"], 2), name))
-    used = {name: cell["used"] for name, cell in report["utilization"].items() if cell["used"]}
-    area = Area(used.get("TRELLIS_COMB", 0), used.get("TRELLIS_FF", 0), used.get("DP16KD", 0),
-                used.get("MULT18X18D", 0), used)
-    return {"mhz": mhz, "path": path, "area": dataclasses.asdict(area)}
+    return path
 
 
-def _trim(top: dict[str, Any]) -> None:
+def trim_carries(cells: dict[str, Any]) -> None:
     """Disconnect carries that nobody reads. Nextpnr takes any net for one that leaves the chain."""
+    top   = _top(cells)
     users = _users(top)
     for cell in top["cells"].values():
         if cell["type"] == "CCU2C" and not users[cell["connections"]["COUT"][0]]:

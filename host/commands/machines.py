@@ -8,7 +8,7 @@ import click
 from terngen.host.convert.geometry import PUBLISHED, Geometry
 from terngen.hw.contract.config import Config
 
-__all__ = ["fitted", "geometry_options", "published", "source_of", "step_of"]
+__all__ = ["fitted", "fitted_geometry", "geometry_options", "published", "source_of", "step_of"]
 
 #: Attainment of the layers that is worth more lanes. That of the head is higher.
 _ATTAINMENT = 0.97
@@ -104,13 +104,20 @@ def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source:
     ConfigError
         If there is no such machine.
     """
+    return fitted_geometry(Geometry.from_config(dict(values)), changes, source)
+
+
+def fitted_geometry(geometry: Geometry, changes: Mapping[str, Any], source: Any,
+                    fits: Callable[[Config], bool] = lambda machine: True) -> Config:
+    """The same for sizes that have been read; lanes stay as few as `fits` allows."""
+    import dataclasses
+
     from terngen.host import configs
     from terngen.hw.contract.config import ArrayVariant
     from terngen.hw.contract.trits import GRAY_STEPS
 
-    geometry = Geometry.from_config(dict(values))
     # Layers are like each other.
-    part  = Geometry.from_config({**values, "num_hidden_layers": 2})
+    part  = dataclasses.replace(geometry, num_hidden_layers=min(2, geometry.num_hidden_layers))
     given = {name: value for name, value in changes.items() if value is not None}
     beat_bytes = given.get("beat_bits", configs.read_config(configs.DEFAULT)["beat_bits"]) // 8
     rows  = dict.fromkeys(ArrayVariant, 1)
@@ -122,11 +129,12 @@ def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source:
     for variant in (ArrayVariant.TABLE, ArrayVariant.TREE):
         if best[0] < _ATTAINMENT:
             fixed = {"variant": variant.value, "row_lanes": rows[variant]} | given
-            best  = max(best, _with_lanes(part, fixed, source), key=lambda found: found[0])
+            best  = max(best, _with_lanes(part, fixed, source, fits), key=lambda found: found[0])
     return configs.model_config(geometry, configs.DEFAULT, **best[1])
 
 
-def _with_lanes(geometry: Geometry, fixed: dict[str, Any], source: Any) -> tuple[float, dict[str, Any]]:
+def _with_lanes(geometry: Geometry, fixed: dict[str, Any], source: Any, fits: Callable[[Config], bool]
+                ) -> tuple[float, dict[str, Any]]:
     """Attainment of the layers, and the machine with the lanes that it is worth."""
     from terngen.host import configs
     from terngen.host.errors import ConfigError
@@ -138,6 +146,8 @@ def _with_lanes(geometry: Geometry, fixed: dict[str, Any], source: Any) -> tuple
         try:
             machine = configs.model_config(geometry, configs.DEFAULT, **values)
         except ConfigError:
+            return best
+        if best[0] and not fits(machine):
             return best
         taken  = step_of(geometry, machine, source, head=False)
         share  = taken.beats / float(taken.cycles * source.rate)

@@ -23,7 +23,7 @@ __all__ = ["run"]
 @click.option("--prompt", default="", help="What the text begins with.")
 @click.option("--tokens", type=click.IntRange(min=1), default=100, show_default=True,
               help="Tokens to make at most; the model may end the text earlier.")
-@device_option("golden", "sim")
+@device_option("golden", "sim", "serial", "mmap")
 @temperature_option(0.0)
 @click.option("--top-k", type=click.IntRange(min=1), metavar="N",
               help="Choose from the N best, at most those that the machine keeps.  [default: all]")

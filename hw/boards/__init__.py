@@ -1,1 +1,54 @@
 """Boards: resources, clocks and memory adapters."""
+
+import importlib
+import importlib.util
+from pathlib import Path
+
+from terngen.hw.boards.board import Board
+
+__all__ = ["MODULES", "find"]
+
+#: Where each board is.
+MODULES = {
+    "ulx3s-85f": "terngen.hw.boards.ulx3s",
+}
+
+
+def find(spec: str) -> tuple[Board, str]:
+    """A board and one of its memories.
+
+    Parameters
+    ----------
+    spec
+        A name of :data:`MODULES`, or the path of a Python file with a ``BOARD``; behind a colon the name of a memory,
+        unless the first one is meant.
+
+    Raises
+    ------
+    ValueError
+        If there is no such board, or it has no such memory.
+    """
+    name, _, memory = spec.partition(":")
+    if name in MODULES:
+        module = importlib.import_module(MODULES[name])
+    elif Path(name).suffix == ".py":
+        module = _module(Path(name))
+    else:
+        raise ValueError(f"There is no board {name!r}; there are {', '.join(MODULES)}, and Python files with a BOARD")
+    board = getattr(module, "BOARD", None)
+    if not isinstance(board, Board):
+        raise ValueError(f"Board file {name} must have a BOARD of type Board, not {board!r}")
+    if memory and memory not in board.memories:
+        raise ValueError(f"Board {board.name} has no memory {memory!r}; it has {', '.join(board.memories)}")
+    return board, memory or board.memory
+
+
+def _module(path: Path):
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except OSError as error:
+        raise ValueError(f"Board file {path} cannot be read: {error.strerror or error}") from error
+    return module

@@ -57,12 +57,12 @@ def top(device, slot):
 # Opening.
 
 def test_kinds():
-    assert devices() == ["golden", "sim"]
+    assert devices() == ["golden", "mmap", "serial", "sim"]
 
 
 def test_unknown_kind(slotted):
-    with pytest.raises(ConfigError, match=r"^There is no device 'serial'; there are golden, sim$"):
-        Device.open("serial:/dev/ttyUSB0", slotted)
+    with pytest.raises(ConfigError, match=r"^There is no device 'usb'; there are golden, mmap, serial, sim$"):
+        Device.open("usb:1", slotted)
 
 
 def test_unknown_option(slotted):

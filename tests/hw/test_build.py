@@ -61,7 +61,7 @@ class Product(wiring.Component):
 
 def netlist(component):
     text = rtlil.convert(component, "top", ports=build._ports(component), emit_src=False)
-    return build._top(build._netlist(text, "ecp5", True))
+    return build._top(build.netlist(text, "ecp5", True))
 
 
 def cells(component, kind):
@@ -134,7 +134,7 @@ def test_place(tmp_path, monkeypatch):
     assert 0.9 < sum(ns for ns, _ in timing.path) * timing.mhz / 1000 < 1.1
     # A second time nothing is run, and the answer is the same; with another seed it is another question.
     runs = []
-    monkeypatch.setattr(build, "_run", lambda *arguments: runs.append(arguments))
+    monkeypatch.setattr(build, "run_tool", lambda *arguments: runs.append(arguments))
     assert build.place(Adder(), cache=tmp_path) == timing
     with pytest.raises(FileNotFoundError):
         build.place(Adder(), seed=2, cache=tmp_path)
@@ -147,7 +147,7 @@ def test_trim():
         name: {"type": "CCU2C", "port_directions": {"CIN": "input", "COUT": "output"},
                "connections": {"CIN": [cin], "COUT": [cout]}}
         for name, cin, cout in (("a", "0", 5), ("b", 5, 6), ("c", "0", 7))}}
-    build._trim(top)
+    build.trim_carries({"modules": {"top": top}})
     assert [cell["connections"]["COUT"] for cell in top["cells"].values()] == [[5], ["x"], [7]]
 
 

@@ -1,0 +1,26 @@
+"""Radiona ULX3S with an LFE5U-85F."""
+
+from terngen.hw.boards.board import Board, OnChip, Serial
+from terngen.hw.boards.ecp5 import BLOCK_RAM_OCTETS, LFE5_85, Ecp5Top
+
+__all__ = ["BOARD"]
+
+
+def platform():
+    from amaranth_boards.ulx3s import ULX3S_85F_Platform
+    return ULX3S_85F_Platform()
+
+
+BOARD = Board(
+    name     = "ulx3s-85f",
+    title    = "Radiona ULX3S 85F",
+    device   = "LFE5U-85F-6BG381C",
+    cells    = LFE5_85,
+    family   = "ecp5",
+    tier     = 1,
+    clock_hz = 120_000_000,
+    memories = {"onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS)},
+    link     = Serial(3_000_000, "FT231X"),
+    platform = platform,
+    top      = Ecp5Top,
+)

@@ -1,0 +1,91 @@
+"""Clocks from other clocks."""
+
+import dataclasses
+
+from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, Signal
+from amaranth.hdl import Elaboratable
+from amaranth.lib.cdc import ResetSynchronizer
+
+__all__ = ["Ecp5Pll", "PllSettings"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PllSettings:
+    """Dividers of a PLL of an ECP5, with feedback from its first output.
+
+    The phase comparator sees the input divided by `input_div`; the output has `feedback_div` times that frequency,
+    and the oscillator `output_div` times that of the output. Limits: Lattice FPGA-DS-02012, sysCLOCK PLL timing.
+    """
+
+    input_div:    int
+    feedback_div: int
+    output_div:   int
+
+    #: Hz. Below 10 MHz at the phase comparator jitter is worse, says the data sheet.
+    COMPARATOR_HZ = (3_125_000, 400_000_000)
+    OSCILLATOR_HZ = (400_000_000, 800_000_000)
+    MAX_DIV       = 128
+
+    @classmethod
+    def find(cls, input_hz: int, output_hz: int) -> "PllSettings":
+        """The settings with the fastest phase comparator, and an oscillator near the middle of its range.
+
+        Raises
+        ------
+        ValueError
+            If there are none that give exactly this frequency.
+        """
+        middle = sum(cls.OSCILLATOR_HZ) / 2
+        found  = []
+        for input_div in range(1, cls.MAX_DIV + 1):
+            feedback_div, rest = divmod(output_hz * input_div, input_hz)
+            if rest or not 1 <= feedback_div <= cls.MAX_DIV:
+                continue
+            if not cls.COMPARATOR_HZ[0] <= input_hz / input_div <= cls.COMPARATOR_HZ[1]:
+                continue
+            for output_div in range(1, cls.MAX_DIV + 1):
+                if cls.OSCILLATOR_HZ[0] <= output_hz * output_div <= cls.OSCILLATOR_HZ[1]:
+                    found.append((input_div, abs(output_hz * output_div - middle), output_div, feedback_div))
+        if not found:
+            raise ValueError(f"PLL of an ECP5 cannot make {output_hz} Hz of {input_hz} Hz; a multiple of "
+                             f"{input_hz} Hz divided by a small number is what it makes")
+        input_div, _, output_div, feedback_div = min(found)
+        return cls(input_div, feedback_div, output_div)
+
+
+class Ecp5Pll(Elaboratable):
+    """Makes clock domain ``sync`` of a clock, and holds its reset until the clock is there.
+
+    Parameters
+    ----------
+    clock : :class:`Signal`
+        What comes in.
+    input_hz, output_hz : :class:`int`
+        Frequencies.
+    reset : :class:`Signal`
+        Holds the reset as well, in its own time; none by default.
+    """
+
+    def __init__(self, clock, *, input_hz: int, output_hz: int, reset=None):
+        self._clock    = clock
+        self._reset    = Const(0) if reset is None else reset
+        self._settings = PllSettings.find(input_hz, output_hz)
+
+    def elaborate(self, platform):
+        m = Module()
+        settings = self._settings
+        m.domains.sync = ClockDomain()
+        locked = Signal()
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
+            p_FEEDBK_PATH="CLKOP", p_CLKI_DIV=settings.input_div, p_CLKFB_DIV=settings.feedback_div,
+            p_CLKOP_ENABLE="ENABLED", p_CLKOP_DIV=settings.output_div,
+            # Edges of the output at those of the input.
+            p_CLKOP_CPHASE=settings.output_div - 1, p_CLKOP_FPHASE=0,
+            i_CLKI=self._clock, i_CLKFB=ClockSignal("sync"), i_RST=Const(0), i_STDBY=Const(0),
+            i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(0), i_PHASESTEP=Const(0),
+            i_PHASELOADREG=Const(0), i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0),
+            o_CLKOP=ClockSignal("sync"), o_LOCK=locked)
+        m.submodules.reset = ResetSynchronizer(~locked | self._reset, domain="sync")
+        return m

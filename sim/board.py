@@ -1,0 +1,114 @@
+"""Complete boards, simulated: everything behind the pins that a bitstream has, and what is at the pins."""
+
+import hashlib
+from pathlib import Path
+
+from amaranth import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from terngen.hw.boards import find
+from terngen.hw.boards.board import Board
+from terngen.hw.boards.system import System
+from terngen.hw.contract.config import Config
+from terngen.hw.link.uart import Uart, divisor
+from terngen.hw.top import trace_signature
+from terngen.sim import verilate
+from terngen.sim.compiled import Library, compile_machine
+from terngen.sim.verilog import cached_verilog
+
+__all__ = ["VirtualBoard", "compile_board", "virtual_board"]
+
+#: Cycles of a bit where nothing else is asked for: the fewest that a serial port can have.
+DIVISOR = 4
+
+
+class VirtualBoard(wiring.Component):
+    """A board with chips at its pins: the other end of its serial port, and its memory.
+
+    Parameters
+    ----------
+    board : :class:`Board`
+    config : :class:`Config`
+        The machine.
+    memory : :class:`str`
+        Name of the memory of the board.
+    divisor : :class:`int`
+        Cycles of a bit on the wires of the serial port, which both ends have here.
+
+    Members
+    -------
+    link_i, link_o
+        Octets to and from the other end of the serial port.
+    busy, trace
+        As of :class:`~terngen.hw.top.Machine`.
+    """
+
+    def __init__(self, board: Board, config: Config, *, memory: str, image: bytes = b"", divisor: int):
+        self._board, self._config, self._memory = board, config, memory
+        self._image, self._divisor = image, divisor
+        super().__init__({
+            "link_i": In(stream.Signature(8)),
+            "link_o": Out(stream.Signature(8)),
+            "busy":   Out(1),
+            "trace":  Out(trace_signature(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        memory = self._board.memories[self._memory]
+        m.submodules.system = system = System(
+            self._config, tape=memory.source(self._config, self._board.clock_hz, self._image),
+            link=Uart(divisor=self._divisor))
+        m.submodules.host = host = Uart(divisor=self._divisor)
+        m.d.comb += [system.rx.eq(host.tx), host.rx.eq(system.tx), self.busy.eq(system.busy)]
+        wiring.connect(m, wiring.flipped(self.link_i), host.i)
+        wiring.connect(m, host.o, wiring.flipped(self.link_o))
+        wiring.connect(m, system.trace, wiring.flipped(self.trace))
+        return m
+
+
+def compile_board(config: Config, spec: str, *, image: bytes = b"", real_time: bool = False,
+                  waveform: bool = False, optimisation: str = verilate.OPTIMISATION) -> Library:
+    """A board in native code, from the cache where nothing that it depends on has changed.
+
+    Parameters
+    ----------
+    spec, image, real_time
+        As of :func:`virtual_board`.
+    waveform, optimisation
+        As of :func:`~terngen.sim.compiled.compile_machine`.
+
+    Raises
+    ------
+    ToolError
+        If Verilator or a compiler is missing or fails.
+    ValueError
+        As :func:`virtual_board`.
+    """
+    # A board may be a file of the user's.
+    own   = [Path(spec.partition(":")[0]), *sorted(Path(__file__).parent.glob("*.py"))]
+    parts = [config.digest.hex(), spec, str(real_time), hashlib.sha256(image).hexdigest(),
+             *(path.read_text() for path in own if path.is_file())]
+    text  = cached_verilog(lambda: virtual_board(config, spec, image=image, real_time=real_time), *parts)
+    return compile_machine(text, config=config, waveform=waveform, optimisation=optimisation)
+
+
+def virtual_board(config: Config, spec: str, *, image: bytes = b"", real_time: bool = False) -> VirtualBoard:
+    """A board by its name, see :func:`terngen.hw.boards.find`.
+
+    Parameters
+    ----------
+    image
+        What a memory inside holds, and how large it is.
+    real_time
+        Whether bits take as many cycles as on the board, instead of :data:`DIVISOR`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such board, or the machine does not suit it.
+    """
+    board, memory = find(spec)
+    return VirtualBoard(board, config, memory=memory, image=image,
+                        divisor=divisor(board.clock_hz, board.link.baud) if real_time else DIVISOR)
