@@ -18,7 +18,7 @@ from terngen.hw.contract import trace
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import DRAINS, SCANS, Descriptor, Op
 from terngen.hw.stream import delay
-from terngen.hw.units import parameters, sampler, sums
+from terngen.hw.units import parameters, sums
 from terngen.hw.units.activations import CodesSignature
 from terngen.hw.units.add import Add
 from terngen.hw.units.convert import FromInt, ToInt8
@@ -26,7 +26,8 @@ from terngen.hw.units.multiply import Multiply
 from terngen.hw.units.parameters import ParametersSignature
 from terngen.hw.units.reciprocal import Reciprocal
 from terngen.hw.units.recurrence import Recurrence
-from terngen.hw.units.sampler import Sampler
+from terngen.hw.units.sampler import Sampler, list_latency
+from terngen.hw.units.sampler import cycles as sampler_cycles
 from terngen.hw.units.sigmoid import Sigmoid
 from terngen.hw.units.site import SiteMultiply
 from terngen.hw.units.squaresum import SquareSum
@@ -113,11 +114,11 @@ class Timing:
             The root of the sum of squares is taken.
         """
         groups = self.config.groups(length)
-        pace   = sampler.cycles(self.config) if op is Op.LOGITS else 1
+        pace   = sampler_cycles(self.config) if op is Op.LOGITS else 1
         stream = (groups - 1) * pace + 1
         leave  = self.result[op] + self.leave
         if op is Op.LOGITS:                             # the last group still has to be sampled
-            leave = max(leave, self.result[op] + pace - 1 + sampler.list_latency(self.config))
+            leave = max(leave, self.result[op] + pace - 1 + list_latency(self.config))
         each   = 2 + stream + leave + 1 + 1             # begin and end, drain, scalars
         if op in DRAINS:
             each += 2 * (self.scale + 1)
@@ -319,19 +320,19 @@ class Vector(wiring.Component):
 
         m.submodules.reciprocal = reciprocal = self._reciprocal
         m.submodules.squares = squares = self._squares
-        m.submodules.sampler = lists = Sampler(config)
+        m.submodules.sampler = sampler = Sampler(config)
         m.d.comb += [
-            lists.vocab.eq(self.vocab),
-            lists.slot.eq(self.top_slot),
-            lists.place.eq(self.top_place),
-            self.top_row.eq(lists.row),
-            self.top_sum.eq(lists.sum),
+            sampler.vocab.eq(self.vocab),
+            sampler.slot.eq(self.top_slot),
+            sampler.place.eq(self.top_place),
+            self.top_row.eq(sampler.row),
+            self.top_sum.eq(sampler.sum),
             self.sums.slot.eq(slot),
             self.codes.slot.eq(slot),
         ]
         # The lists are emptied a cycle later, when the decision to begin is over.
         opens = Signal()
-        m.d.comb += lists.clear.eq(Mux(delay(m, opens, reset=True, name="cleared"), self.mask, 0))
+        m.d.comb += sampler.clear.eq(Mux(delay(m, opens, reset=True, name="cleared"), self.mask, 0))
         term = Signal()     # the last term of a sum of squares is offered
         with m.FSM():
             with m.State("Idle"):
@@ -382,13 +383,13 @@ class Vector(wiring.Component):
                 m.d.comb += issue.eq(pace == 0)
                 # The sampler may take one lane in a cycle.
                 with m.If(flag(Op.LOGITS)):
-                    m.d.sync += pace.eq(Mux(pace == sampler.cycles(config) - 1, 0, pace + 1))
+                    m.d.sync += pace.eq(Mux(pace == sampler_cycles(config) - 1, 0, pace + 1))
                 with m.If(issue):
                     m.d.sync += issued.eq(issued + 1)
                     with m.If(issued == last_group):
                         m.next = "Drain"
             with m.State("Drain"):
-                with m.If((finished == groups) & lists.idle):
+                with m.If((finished == groups) & sampler.idle):
                     with m.If(flag(*SCANS)):
                         m.next = "Invert peak"
                     with m.Elif(flag(Op.SQUARE) & descriptor.last):
@@ -636,10 +637,10 @@ class Vector(wiring.Component):
         offered = at(self._result[Op.LOGITS], Op.LOGITS)
         offered_group = counter(offered, "offered")
         m.d.comb += [
-            lists.i.valid.eq(offered),
-            lists.i.payload.slot.eq(slot),
-            lists.i.payload.row.eq(row + (offered_group << (lanes.bit_length() - 1))),
-            lists.i.payload.sums.eq(self.sums.sums),
+            sampler.i.valid.eq(offered),
+            sampler.i.payload.slot.eq(slot),
+            sampler.i.payload.row.eq(row + (offered_group << (lanes.bit_length() - 1))),
+            sampler.i.payload.sums.eq(self.sums.sums),
         ]
 
         m.d.comb += finish.eq(result(end_after))
