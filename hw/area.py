@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from terngen.hw.contract import formats
-from terngen.hw.contract.config import EXACT, ArrayVariant, Config
+from terngen.hw.contract.config import EXACT, PARAMETER_BITS, ArrayVariant, Config
 from terngen.hw.contract.formats import Multiplier
 from terngen.hw.contract.regs import TOKEN_BITS
 from terngen.hw.link.cobs import CobsEncoder
@@ -46,7 +46,8 @@ class Store:
 def stores(config: Config) -> list[Store]:
     """The memories of a machine, but for its trace, which a board leaves open."""
     lanes, slots, word = config.lanes, config.slots, config.lanes * config.path.width
-    place_bits = max(1, (config.parameter_beats(config.wide) - 1).bit_length())
+    side_bits  = max(0, (PARAMETER_BITS * lanes).bit_length() - config.beat_bits.bit_length())
+    place_bits = max(1, (config.parameter_beats(config.wide) - 1).bit_length(), side_bits)
     length     = config.blocks(config.wide) * config.block_cols
 
     def widest(count: int) -> int:
@@ -57,7 +58,7 @@ def stores(config: Config) -> list[Store]:
         Store("encoder", 8, CobsEncoder.DEPTH),
         Store("prefetch", config.beat_bits, config.prefetch),
         Store("history", TOKEN_BITS, config.history << config.slot_bits),
-        Store("parameters", config.beat_bits, 2 << place_bits),
+        Store("parameters", config.beat_bits, 2 << place_bits - side_bits, 1 << side_bits),
         Store("accumulator", config.acc_width * config.row_lanes, accumulator.depth(config), slots),
         Store("sums", config.acc_width * config.row_lanes, 2 * -(-config.rows // widest(config.row_lanes)),
               slots * max(1, lanes // config.row_lanes)),

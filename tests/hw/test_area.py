@@ -27,8 +27,9 @@ def memories(fragment, path=()):
     {},
     {"variant": ArrayVariant.TABLE, "slots": 4, "lanes": 4, "builders": 1},
     {"beat_bits": 16, "row_lanes": 1, "lanes": 1, "prefetch": 1024},
+    {"beat_bits": 32, "lanes": 8},
     {"beat_bits": 128, "row_lanes": 4, "lanes": 2, "slots": 2, "history": 64},
-], ids=["tree", "tables", "narrow", "parts"])
+], ids=["tree", "tables", "narrow", "lanes", "parts"])
 def test_stores(changes):
     """Every memory of a machine is on the list, and nothing else."""
     config = Config(**SMALL, **changes)

@@ -15,6 +15,8 @@ from terngen.sim.verilog import run_bench
     (64, 2, 28, "e6m11", None),         # several groups in a beat, the last one not full
     (128, 2, 4, "e8m7", None),          # all in one beat
     (64, 4, 40, "e4m3", None),
+    (16, 4, 12, "e6m11", None),         # a lane group is several beats
+    (16, 4, 12, "e6m11", "e4m3"),
     (16, 1, 12, "e6m11", "e4m3"),       # a beat is two lane groups of an embedding row
     (64, 2, 28, "e6m11", "e4m3"),
     (64, 4, 40, "e4m5", "e4m2"),        # no field of eight bits, and an exponent as long as that of the path
