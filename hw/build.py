@@ -559,7 +559,8 @@ def _xilinx_luts(top: dict[str, Any], cells: collections.Counter[str]) -> int:
 
 
 # Registers of blocks. Yosys uses neither those behind a block RAM of an ECP5, which is slow without, nor those of its
-# multipliers. A flip-flop becomes one of them if that changes nothing but its place.
+# multipliers. A flip-flop becomes one of them if that changes nothing but its place. One before a block stays where it is
+# as well if others read it: nextpnr takes 3.5 ns for the setup of a multiplier if one operand has no register.
 
 class _Registers:
     """Flip-flops of a module, by the nets before and behind them."""
@@ -567,15 +568,12 @@ class _Registers:
     def __init__(self, top: dict[str, Any]) -> None:
         self._top     = top
         self._users   = _users(top)
-        self._before  = {}      # by input, if nothing else reads it
-        self._behind  = {}      # by output, if nothing else reads it
+        self._before  = {}      # by input
+        self._behind  = {}      # by output
         for name, cell in top["cells"].items():
             if cell["type"] == "TRELLIS_FF" and self._is_plain(cell):
-                source, sink = cell["connections"]["DI"][0], cell["connections"]["Q"][0]
-                if self._users[source] == 1:
-                    self._before[source] = name
-                if self._users[sink] == 1:
-                    self._behind[sink] = name
+                self._before[cell["connections"]["DI"][0]] = name
+                self._behind[cell["connections"]["Q"][0]] = name
 
     @staticmethod
     def _is_plain(cell: dict[str, Any]) -> bool:
@@ -590,23 +588,32 @@ class _Registers:
         return cell["connections"]["CLK"][0], enable
 
     def _common(self, names: list[str | None]) -> tuple[Any, Any] | None:
-        if not names or None in names:
+        if not all(name in self._top["cells"] for name in names):
             return None
         controls = {self._control(name) for name in names if name is not None}
         return controls.pop() if len(controls) == 1 else None
 
-    def _remove(self, name: str) -> dict[str, Any]:
-        cell = self._top["cells"].pop(name)
-        return cell["connections"]
+    def _take(self, name: str) -> dict[str, Any]:
+        """Connections of a register; it goes if nobody reads it any more."""
+        connections = self._top["cells"][name]["connections"]
+        source, sink = connections["DI"][0], connections["Q"][0]
+        self._users[sink] -= 1
+        self._users[source] += 1
+        if not self._users[sink]:
+            del self._top["cells"][name]
+            self._users[source] -= 1
+        return connections
 
     def take_behind(self, cell: dict[str, Any], ports: list[str]) -> tuple[Any, Any] | None:
         """Make the registers behind these outputs part of the cell; their clock and enable, if it could be done."""
         used    = [port for port in ports if self._users[cell["connections"][port][0]]]
         names   = [self._before.get(cell["connections"][port][0]) for port in used]
+        if any(self._users[cell["connections"][port][0]] > 1 for port in used):
+            return None
         control = self._common(names)
         if control is not None:
             for port, name in zip(used, names):
-                cell["connections"][port] = self._remove(name)["Q"]
+                cell["connections"][port] = self._top["cells"].pop(name)["connections"]["Q"]
         return control
 
     def take_before(self, cell: dict[str, Any], ports: list[str]) -> tuple[Any, Any] | None:
@@ -616,7 +623,7 @@ class _Registers:
         control = self._common(names)
         if control is not None:
             for port, name in zip(used, names):
-                cell["connections"][port] = self._remove(name)["DI"]
+                cell["connections"][port] = self._take(name)["DI"]
         return control
 
 

@@ -256,12 +256,14 @@ class Vector(wiring.Component):
         op         = descriptor.opcode
         groups     = Signal(config.group_bits + 1)
         last_group = Signal(config.group_bits + 1)
+        below      = Signal(config.group_bits + 1)                  # the group before the last one
         drains     = Signal()
         weighted   = Signal()
         # A descriptor comes two cycles before its first group enters, and stays until its last one has left.
         m.d.sync += [
             groups.eq((descriptor.length + lanes - 1) >> (lanes.bit_length() - 1)),
             last_group.eq(groups - 1),
+            below.eq(groups - 2),
         ]
         m.d.comb += [
             drains.eq(_any(op, DRAINS)),
@@ -296,8 +298,10 @@ class Vector(wiring.Component):
         start     = Signal()                                        # a pass begins
         issue     = Signal()                                        # a group enters
         issued    = Signal(config.group_bits + 1)
+        at_last   = Signal()                                        # the next group to enter is the last one
         finished  = Signal(config.group_bits + 1)
         finish    = Signal()                                        # a group has left
+        all_left  = Signal()                                        # the last one has
         scale     = Signal(width)
         highest   = Signal(width - 1)                               # peak of this pass so far
         pace      = Signal(range(lanes))
@@ -311,9 +315,9 @@ class Vector(wiring.Component):
                                   self.mask.bit_select(slot, 1)))
 
         with m.If(start):
-            m.d.sync += finished.eq(0)
+            m.d.sync += [finished.eq(0), all_left.eq(0)]
         with m.Elif(finish):
-            m.d.sync += finished.eq(finished + 1)
+            m.d.sync += [finished.eq(finished + 1), all_left.eq(finished == last_group)]
 
         m.submodules.scale = scale_mul = self._scale
         scale_wait = Signal(range(scale_mul.LATENCY + 1))
@@ -331,8 +335,11 @@ class Vector(wiring.Component):
             self.codes.slot.eq(slot),
         ]
         # The lists are emptied a cycle later, when the decision to begin is over.
-        opens = Signal()
-        m.d.comb += sampler.clear.eq(Mux(delay(m, opens, reset=True, name="cleared"), self.mask, 0))
+        opens   = Signal()
+        cleared = delay(m, opens, reset=True, name="cleared")
+        m.d.comb += sampler.clear.eq(Mux(cleared, self.mask, 0))
+        with m.If(cleared):
+            m.d.sync += row.eq(0)
         term = Signal()     # the last term of a sum of squares is offered
         with m.FSM():
             with m.State("Idle"):
@@ -347,13 +354,12 @@ class Vector(wiring.Component):
                           & (self.sums.ready | ~drains)
                           & (self.weights.ready | ~weighted)
                           & (self.codes.free | (op != Op.QUANTISE))):
-                    with m.If((op == Op.LOGITS) & descriptor.first):
-                        m.d.comb += opens.eq(1)
-                        m.d.sync += row.eq(0)
+                    m.d.comb += opens.eq((op == Op.LOGITS) & descriptor.first)
                     m.next = "Slot"
             with m.State("Slot"):
                 m.d.comb += start.eq(1)
                 m.d.sync += issued.eq(0)
+                m.d.sync += at_last.eq(groups == 1)
                 m.d.sync += pace.eq(0)
                 m.d.sync += scale_wait.eq(scale_mul.LATENCY)
                 m.d.comb += scale_mul.a.eq(descriptor.scale)
@@ -386,10 +392,11 @@ class Vector(wiring.Component):
                     m.d.sync += pace.eq(Mux(pace == sampler_cycles(config) - 1, 0, pace + 1))
                 with m.If(issue):
                     m.d.sync += issued.eq(issued + 1)
-                    with m.If(issued == last_group):
+                    m.d.sync += at_last.eq(issued == below)
+                    with m.If(at_last):
                         m.next = "Drain"
             with m.State("Drain"):
-                with m.If((finished == groups) & sampler.idle):
+                with m.If(all_left & sampler.idle):
                     with m.If(flag(*SCANS)):
                         m.next = "Invert peak"
                     with m.Elif(flag(Op.SQUARE) & descriptor.last):
