@@ -140,14 +140,11 @@ class _Compiler:
     def embedding(self) -> None:
         """All rows."""
         config, geometry = self._image.config, self._geometry
-        words = tape.embedding_words(config, geometry.hidden_size)
         step = max(1, _CHUNK_VALUES // geometry.hidden_size)
         for start in range(0, geometry.vocab_size, step):
             stop = min(start + step, geometry.vocab_size)
             rows = self._checkpoint.rows("model.embeddings.weight", start, stop)
-            padded = np.zeros((stop - start, words), "<u2")
-            padded[:, :geometry.hidden_size] = formats.from_float(config.path.parameter, rows)
-            self._image.write(padded.tobytes())
+            self._image.write(tape.pack_embedding(config, formats.from_float(config.embedding_format, rows)))
         self.tensors["model.embeddings.weight"] = {
             "shape": [geometry.vocab_size, geometry.hidden_size]}
 

@@ -178,7 +178,7 @@ class Layout:
 
     def __init__(self, geometry: Geometry, config: Config) -> None:
         #: Beats of an embedding row. The embedding begins the tape.
-        self.row_beats = config.parameter_beats(geometry.hidden_size)
+        self.row_beats = config.embedding_beats(geometry.hidden_size)
         #: Items of each mark that can be played by itself.
         self.items: dict[str, list[Item]] = {
             f"layer.{index}": list(layer(geometry, config, index))

@@ -84,9 +84,9 @@ def _check_model(path: str | os.PathLike[str], tape: Tape) -> None:
     if not 0 < model["hidden_size"] <= tape.config.hidden:
         raise TapeError(f"{path} has residual vectors of {model['hidden_size']}, its machine "
                         f"{tape.config.hidden}")
-    if model["embedding_beats"] < tape.config.parameter_beats(model["hidden_size"]):
+    if model["embedding_beats"] < tape.config.embedding_beats(model["hidden_size"]):
         raise TapeError(f"{path} has embedding rows of {model['embedding_beats']} beats, the model "
-                        f"needs {tape.config.parameter_beats(model['hidden_size'])}")
+                        f"needs {tape.config.embedding_beats(model['hidden_size'])}")
     embedding = Mark(model["embedding_start"], model["vocab_size"] * model["embedding_beats"])
     if embedding.start + embedding.count > tape.beats:
         raise TapeError(f"{path} has an embedding up to beat {embedding.start + embedding.count}, "

@@ -14,15 +14,16 @@ from typing import Self
 import numpy as np
 
 from terngen.hw.contract import formats
-from terngen.hw.contract.config import EXACT, ArrayVariant, Config
+from terngen.hw.contract.config import EXACT, PARAMETER_BITS, ArrayVariant, Config
 from terngen.hw.contract.formats import Multiplier
 from terngen.hw.contract.regs import TOKEN_BITS
 from terngen.hw.link.cobs import CobsEncoder
 from terngen.hw.link.receiver import Receiver
+from terngen.hw.tape import onchip
 from terngen.hw.units import accumulator, table, tree
 
 __all__ = ["BASELINES", "Baseline", "Baselines", "Model", "Store", "area", "array_features", "block_rams", "blocks",
-           "dsps", "machine_features", "stores"]
+           "dsps", "machine_features", "stores", "tape_block_rams"]
 
 #: Machines that were synthesised.
 BASELINES = Path(__file__).with_name("baselines.json")
@@ -45,7 +46,8 @@ class Store:
 def stores(config: Config) -> list[Store]:
     """The memories of a machine, but for its trace, which a board leaves open."""
     lanes, slots, word = config.lanes, config.slots, config.lanes * config.path.width
-    place_bits = max(1, (config.parameter_beats(config.wide) - 1).bit_length())
+    side_bits  = max(0, (PARAMETER_BITS * lanes).bit_length() - config.beat_bits.bit_length())
+    place_bits = max(1, (config.parameter_beats(config.wide) - 1).bit_length(), side_bits)
     length     = config.blocks(config.wide) * config.block_cols
 
     def widest(count: int) -> int:
@@ -56,14 +58,14 @@ def stores(config: Config) -> list[Store]:
         Store("encoder", 8, CobsEncoder.DEPTH),
         Store("prefetch", config.beat_bits, config.prefetch),
         Store("history", TOKEN_BITS, config.history << config.slot_bits),
-        Store("parameters", config.beat_bits, 2 << place_bits),
+        Store("parameters", config.beat_bits, 2 << place_bits - side_bits, 1 << side_bits),
         Store("accumulator", config.acc_width * config.row_lanes, accumulator.depth(config), slots),
         Store("sums", config.acc_width * config.row_lanes, 2 * -(-config.rows // widest(config.row_lanes)),
               slots * max(1, lanes // config.row_lanes)),
         Store("x", word, slots * config.groups(config.hidden)),
         Store("t0, t1, y", word, slots * config.groups(config.wide), 3),
         Store("state", word, slots * config.groups(config.state)),
-        Store("sigmoid", config.path.width - 2, formats.SIGMOID_ENTRIES, 2 * lanes, constant=True),
+        Store("sigmoid", config.path.width - 2, formats.SIGMOID_ENTRIES, lanes, constant=True),
         Store("squares", 46, slots * formats.bins(config.path), lanes, at_once=True),
     ]
     if config.variant is ArrayVariant.TABLE:
@@ -85,10 +87,11 @@ _BLOCK_COST, _DISTRIBUTED_COST = 128, 4
 _SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 
 
-def blocks(store: Store) -> int:
+def blocks(store: Store, distributed: int = 0) -> int:
     """Block RAMs of one memory, as ``memory_libmap`` of Yosys chooses: by cost, in which a multiplexer behind
-    memories that lie one after the other counts half a look-up table for each bit."""
-    if store.at_once:
+    memories that lie one after the other counts half a look-up table for each bit. Memories of up to `distributed`
+    words have none."""
+    if store.at_once or store.depth <= distributed:
         return 0
     rows        = -(-store.depth // 16)
     distributed = _DISTRIBUTED_COST * -(-store.width // 4) * rows + store.width * (rows - 1) / 2
@@ -96,9 +99,14 @@ def blocks(store: Store) -> int:
     return 0 if distributed < _BLOCK_COST * count and not store.constant else count
 
 
-def block_rams(config: Config) -> int:
-    """Block RAMs of a machine."""
-    return sum(store.count * blocks(store) for store in stores(config))
+def block_rams(config: Config, *, distributed: int = 0) -> int:
+    """Block RAMs of a machine; memories of up to `distributed` words have none."""
+    return sum(store.count * blocks(store, distributed) for store in stores(config))
+
+
+def tape_block_rams(config: Config, beats: int) -> int:
+    """Block RAMs of a tape on chip."""
+    return sum(blocks(Store("tape", config.beat_bits, depth)) for depth in onchip.banks(beats))
 
 
 def dsps(config: Config) -> int:
@@ -215,11 +223,11 @@ def _model() -> Model | None:
     return Model(Baselines.read()) if BASELINES.exists() else None
 
 
-def area(config: Config) -> dict[str, int | None]:
+def area(config: Config, *, distributed: int = 0) -> dict[str, int | None]:
     """``lut`` (places of a LUT4), ``ff``, ``bram`` and ``dsp`` of a machine; without baselines of machines
-    the first two are None."""
+    the first two are None. Memories of up to `distributed` words are built without block RAM."""
     model = _model()
     found: dict[str, int | None] = {"lut": None, "ff": None}
     if model is not None and model.machines:
         found.update(model.machine(config))
-    return {**found, "bram": block_rams(config), "dsp": dsps(config)}
+    return {**found, "bram": block_rams(config, distributed=distributed), "dsp": dsps(config)}

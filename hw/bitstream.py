@@ -98,11 +98,12 @@ def versions(family: str) -> dict[str, str]:
     return found
 
 
-def design(board: Board, system: Any) -> Design:
-    """The system on its board, ready for the tools."""
+def design(board: Board, system: Any, *, distributed: int = 0) -> Design:
+    """The system on its board, ready for the tools; memories of up to `distributed` words ask for distributed RAM."""
     suffix = {"ecp5": "lpf"}[board.family]
     plan   = board.platform().prepare(board.top(board, system), "top")
-    return Design(_text(plan.files["top.il"]), _text(plan.files[f"top.{suffix}"]), suffix)
+    text   = build.distribute(_text(plan.files["top.il"]), distributed)
+    return Design(text, _text(plan.files[f"top.{suffix}"]), suffix)
 
 
 #: What the script names the tools unless the environment names others.

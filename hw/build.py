@@ -53,14 +53,14 @@ from terngen.hw.units.sums import Sums
 from terngen.hw.units.table import Tables
 from terngen.hw.units.vector import Vector, command_layout
 
-__all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "component_ports", "netlist",
-           "place", "run_tool", "synthesise", "trim_carries", "versions", "worst_path"]
+__all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "component_ports",
+           "distribute", "netlist", "place", "run_tool", "synthesise", "trim_carries", "versions", "worst_path"]
 
 #: What is placed and routed for.
 DEVICE = "LFE5U-85F, speed grade 6, CABGA381"
 #: Longest shift register of :class:`_Harness`: Yosys walks along them and runs out of stack on long ones.
 CHAIN = 384
-#: Frequency that the router works towards; where it is out of reach, it does what it can.
+#: Frequency that the router works towards by default; where it is out of reach, it does what it can.
 AIM_MHZ = 400
 
 #: Synthesis for each target. Delays of a few cycles stay flip-flops, of which there are two for each LUT6.
@@ -271,7 +271,7 @@ class Timing:
     area: Area
 
 
-def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = True,
+def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = True, distributed: int = 0,
                cache: Path | None = None) -> Area:
     """The area of a component.
 
@@ -285,6 +285,8 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
         One of :data:`TARGETS`.
     dsp : :class:`bool`
         Whether multipliers may go into DSP blocks.
+    distributed : :class:`int`
+        Memories of up to so many words become distributed RAM, to spare block RAM.
     cache : :class:`pathlib.Path` or None
         Folder where results are kept.
 
@@ -294,12 +296,13 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
         If there is no Yosys, or it fails.
     """
     text = rtlil.convert(component, "top", ports=component_ports(component), platform=_Target(target), emit_src=False)
+    text = distribute(text, distributed)
     return Area(**_cached(cache, ["area", text, target, str(dsp), *_versions(_YOSYS)],
                           lambda: dataclasses.asdict(_area(netlist(text, target, dsp), target))))
 
 
-def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed: int = 1,
-          cache: Path | None = None) -> Timing:
+def place(component: Elaboratable, *, dsp: bool = True, distributed: int = 0, trim: bool = True, seed: int = 1,
+          aim: int = AIM_MHZ, cache: Path | None = None) -> Timing:
     """The clock of a component on an ECP5, see :data:`DEVICE`.
 
     Its inputs come from shift registers and its outputs go into one, so that it needs few pins.
@@ -310,10 +313,14 @@ def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed:
         What is placed.
     dsp : :class:`bool`
         Whether multipliers may go into DSP blocks.
+    distributed : :class:`int`
+        As for :func:`synthesise`.
     trim : :class:`bool`
         Cut off carries that nobody reads, for which nextpnr builds a way out.
     seed : :class:`int`
         Where the placer starts.
+    aim : :class:`int`
+        Frequency in MHz that placer and router work towards.
     cache : :class:`pathlib.Path` or None
         Folder where results are kept.
 
@@ -324,8 +331,10 @@ def place(component: Elaboratable, *, dsp: bool = True, trim: bool = True, seed:
     """
     text   = rtlil.convert(_Harness(component), "top", ports=_Harness.ports(component), platform=_Target("ecp5"),
                            emit_src=False)
-    result = _cached(cache, ["place", text, str(dsp), str(trim), str(seed), *_versions(_YOSYS), *_versions(_NEXTPNR)],
-                     lambda: _place(netlist(text, "ecp5", dsp), trim, seed))
+    text   = distribute(text, distributed)
+    result = _cached(cache, ["place", text, str(dsp), str(trim), str(seed), str(aim), *_versions(_YOSYS),
+                             *_versions(_NEXTPNR)],
+                     lambda: _place(netlist(text, "ecp5", dsp), trim, seed, aim))
     return Timing(result["mhz"], [tuple(step) for step in result["path"]], Area(**result["area"]))
 
 
@@ -477,6 +486,13 @@ def _dont_care(text: str) -> str:
     return "".join(modules)
 
 
+def distribute(text: str, words: int) -> str:
+    """RTLIL in which memories of up to so many words ask for distributed RAM."""
+    wish = '  attribute \\ram_style "distributed"\n'
+    return re.sub(r"(?m)^  memory width \d+ size (\d+) ",
+                  lambda found: (wish if int(found[1]) <= words else "") + found[0], text)
+
+
 def netlist(text: str, target: str, dsp: bool = True) -> dict[str, Any]:
     """RTLIL with a top module ``top`` in cells of the target, as Yosys writes it in JSON; registers of blocks are used.
 
@@ -547,7 +563,8 @@ def _xilinx_luts(top: dict[str, Any], cells: collections.Counter[str]) -> int:
 
 
 # Registers of blocks. Yosys uses neither those behind a block RAM of an ECP5, which is slow without, nor those of its
-# multipliers. A flip-flop becomes one of them if that changes nothing but its place.
+# multipliers. A flip-flop becomes one of them if that changes nothing but its place. One before a block stays where it
+# is as well if others read it: nextpnr takes 3.5 ns for the setup of a multiplier if one operand has no register.
 
 class _Registers:
     """Flip-flops of a module, by the nets before and behind them."""
@@ -555,15 +572,12 @@ class _Registers:
     def __init__(self, top: dict[str, Any]) -> None:
         self._top     = top
         self._users   = _users(top)
-        self._before  = {}      # by input, if nothing else reads it
-        self._behind  = {}      # by output, if nothing else reads it
+        self._before  = {}      # by input
+        self._behind  = {}      # by output
         for name, cell in top["cells"].items():
             if cell["type"] == "TRELLIS_FF" and self._is_plain(cell):
-                source, sink = cell["connections"]["DI"][0], cell["connections"]["Q"][0]
-                if self._users[source] == 1:
-                    self._before[source] = name
-                if self._users[sink] == 1:
-                    self._behind[sink] = name
+                self._before[cell["connections"]["DI"][0]] = name
+                self._behind[cell["connections"]["Q"][0]] = name
 
     @staticmethod
     def _is_plain(cell: dict[str, Any]) -> bool:
@@ -578,23 +592,32 @@ class _Registers:
         return cell["connections"]["CLK"][0], enable
 
     def _common(self, names: list[str | None]) -> tuple[Any, Any] | None:
-        if not names or None in names:
+        if not all(name in self._top["cells"] for name in names):
             return None
         controls = {self._control(name) for name in names if name is not None}
         return controls.pop() if len(controls) == 1 else None
 
-    def _remove(self, name: str) -> dict[str, Any]:
-        cell = self._top["cells"].pop(name)
-        return cell["connections"]
+    def _take(self, name: str) -> dict[str, Any]:
+        """Connections of a register; it goes if nobody reads it any more."""
+        connections = self._top["cells"][name]["connections"]
+        source, sink = connections["DI"][0], connections["Q"][0]
+        self._users[sink] -= 1
+        self._users[source] += 1
+        if not self._users[sink]:
+            del self._top["cells"][name]
+            self._users[source] -= 1
+        return connections
 
     def take_behind(self, cell: dict[str, Any], ports: list[str]) -> tuple[Any, Any] | None:
         """Make the registers behind these outputs part of the cell; their clock and enable, if it could be done."""
         used    = [port for port in ports if self._users[cell["connections"][port][0]]]
         names   = [self._before.get(cell["connections"][port][0]) for port in used]
+        if any(self._users[cell["connections"][port][0]] > 1 for port in used):
+            return None
         control = self._common(names)
         if control is not None:
             for port, name in zip(used, names):
-                cell["connections"][port] = self._remove(name)["Q"]
+                cell["connections"][port] = self._top["cells"].pop(name)["connections"]["Q"]
         return control
 
     def take_before(self, cell: dict[str, Any], ports: list[str]) -> tuple[Any, Any] | None:
@@ -604,7 +627,7 @@ class _Registers:
         control = self._common(names)
         if control is not None:
             for port, name in zip(used, names):
-                cell["connections"][port] = self._remove(name)["DI"]
+                cell["connections"][port] = self._take(name)["DI"]
         return control
 
 
@@ -659,14 +682,14 @@ def _absorb_multiplier(registers: _Registers, cell: dict[str, Any]) -> None:
 
 # Placement.
 
-def _place(cells: dict[str, Any], trim: bool, seed: int) -> dict[str, Any]:
+def _place(cells: dict[str, Any], trim: bool, seed: int, aim: int) -> dict[str, Any]:
     if trim:
         trim_carries(cells)
     with tempfile.TemporaryDirectory(prefix="terngen-") as scratch:
         folder = Path(scratch)
         (folder / "top.json").write_text(json.dumps(cells))
         run_tool(_NEXTPNR, ["--85k", "--speed", "6", "--package", "CABGA381", "--json", "top.json", "--seed", str(seed),
-                        "--freq", str(AIM_MHZ), "--timing-allow-fail", "--report", "report.json", "--quiet"], folder)
+                        "--freq", str(aim), "--timing-allow-fail", "--report", "report.json", "--quiet"], folder)
         report = json.loads((folder / "report.json").read_text())
     [mhz] = [clock["achieved"] for clock in report["fmax"].values()]
     used = {name: cell["used"] for name, cell in report["utilization"].items() if cell["used"]}

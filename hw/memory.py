@@ -35,6 +35,8 @@ class StreamMemory(wiring.Component):
         ``address`` and ``data``, written at the end of the cycle.
     addresses : ``In(stream.Signature(range(depth)))``
     o : ``Out(stream.Signature(shape))``
+    empty : ``Out(1)``
+        Nothing waits inside.
     """
 
     LATENCY_CYCLES = 2
@@ -50,6 +52,7 @@ class StreamMemory(wiring.Component):
                                              always_ready=True)),
             "addresses": In(stream.Signature(range(depth))),
             "o":         Out(stream.Signature(shape)),
+            "empty":     Out(1),
         })
 
     def elaborate(self, platform):
@@ -71,6 +74,7 @@ class StreamMemory(wiring.Component):
             step.eq(~self.o.valid | self.o.ready),
             fetch.eq(~fetched | step),
             self.addresses.ready.eq(fetch),
+            self.empty.eq(~fetched & ~self.o.valid),
             r_port.addr.eq(self.addresses.payload),
             r_port.en.eq(fetch),
         ]
@@ -129,22 +133,28 @@ class Queue(wiring.Component):
         # Places are counted modulo twice the depth, so that full and empty differ.
         written = Signal(range(2 * self._depth))
         read    = Signal(range(2 * self._depth))
-        held    = Signal(range(self._depth + 3))        # on the way out as well
+        full    = Signal()
+        some    = Signal()                              # there is something to be fetched
         put     = self.i.valid & self.i.ready
-        got     = self.o.valid & self.o.ready
+        fetch   = store.addresses.valid & store.addresses.ready
+        held    = (written - read)[:len(read)]
         m.d.comb += [
-            self.i.ready.eq((written ^ read) != self._depth),
+            self.i.ready.eq(~full),
             store.writes.valid.eq(put),
-            store.addresses.valid.eq(written != read),
+            store.addresses.valid.eq(some),
             store.addresses.payload.eq(read),
-            self.empty.eq(held == 0),
+            self.empty.eq(~some & store.empty),
+        ]
+        # From registers, because whoever gives or takes waits for them.
+        m.d.sync += [
+            full.eq(~fetch & (full | put & (held == self._depth - 1))),
+            some.eq(put | some & ~(fetch & (held == 1))),
         ]
         wiring.connect(m, store.o, wiring.flipped(self.o))
         with m.If(put):
             m.d.comb += [store.writes.payload.address.eq(written),
                          store.writes.payload.data.eq(self.i.payload)]
             m.d.sync += written.eq(written + 1)
-        with m.If(store.addresses.valid & store.addresses.ready):
+        with m.If(fetch):
             m.d.sync += read.eq(read + 1)
-        m.d.sync += held.eq(held + put - got)
         return m

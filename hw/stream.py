@@ -1,10 +1,10 @@
 """Streams around fixed-latency pipelines, and delays to line signals up with them."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Streamed", "delay"]
+__all__ = ["Relay", "Streamed", "delay"]
 
 
 def delay(m, signal, cycles=1, en=None, *, reset=False, name="delayed"):
@@ -44,6 +44,48 @@ def delay(m, signal, cycles=1, en=None, *, reset=False, name="delayed"):
                 m.d.sync += register.eq(signal)
         signal = register
     return signal
+
+
+class Relay(wiring.Component):
+    """Passes a stream on, with everything that it offers from registers, ``ready`` as well.
+
+    Latency is one cycle; throughput is one transfer per cycle. Holds up to two transfers.
+
+    Parameters
+    ----------
+    shape : shape-like
+        Shape of the payload.
+
+    Members
+    -------
+    i : ``In(stream.Signature(shape))``
+    o : ``Out(stream.Signature(shape))``
+    """
+
+    LATENCY_CYCLES = 1
+
+    def __init__(self, shape):
+        self._shape = shape
+        super().__init__({
+            "i": In(stream.Signature(shape)),
+            "o": Out(stream.Signature(shape)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        # What came while the output waited, and was not expected to wait.
+        spare = Signal(self._shape)
+        kept  = Signal()
+        m.d.comb += self.i.ready.eq(~kept)
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += [
+                self.o.payload.eq(Mux(kept, spare, self.i.payload)),
+                self.o.valid.eq(kept | self.i.valid),
+                kept.eq(0),
+            ]
+        with m.Elif(~kept):
+            m.d.sync += [spare.eq(self.i.payload), kept.eq(self.i.valid)]
+        return m
 
 
 class Streamed(wiring.Component):

@@ -1,12 +1,14 @@
 """The machine."""
 
+from typing import Self
+
 from amaranth import Module, Mux, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract import trace
 from terngen.hw.contract.config import Config
-from terngen.hw.contract.tape import Play
+from terngen.hw.contract.tape import Play, Tape
 from terngen.hw.control.decode import Decode
 from terngen.hw.control.player import Player
 from terngen.hw.control.registers import Registers
@@ -206,6 +208,8 @@ class OnChipMachine(wiring.Component):
         Sizes of the machine.
     depth : :class:`int`
         Beats that the memory holds.
+    init : iterable of :class:`int`
+        First beats, those that a bitstream brings along; the rest is zero.
 
     Members
     -------
@@ -213,9 +217,9 @@ class OnChipMachine(wiring.Component):
         As in :class:`Machine`.
     """
 
-    def __init__(self, config: Config, *, depth: int):
+    def __init__(self, config: Config, *, depth: int, init=()):
         self._config = config
-        self._depth  = depth
+        self._tape   = OnChipTape(config, depth=depth, init=init)
         super().__init__({
             "link_i": In(stream.Signature(8)),
             "link_o": Out(stream.Signature(8)),
@@ -223,9 +227,15 @@ class OnChipMachine(wiring.Component):
             "trace":  Out(trace_signature(config)),
         })
 
+    @classmethod
+    def of(cls, tape: Tape) -> Self:
+        """A machine that comes with a model, and has room for nothing else."""
+        beats = tape.image.reshape(-1, tape.config.beat_bytes)
+        return cls(tape.config, depth=tape.beats, init=[int.from_bytes(beat.tobytes(), "little") for beat in beats])
+
     def elaborate(self, platform):
         m = Module()
-        _with_tape(m, Machine(self._config), OnChipTape(self._config, depth=self._depth), self)
+        _with_tape(m, Machine(self._config), self._tape, self)
         return m
 
 

@@ -4,6 +4,7 @@ The host finds both by name, through the entry points ``terngen.transports``.
 """
 
 import binascii
+import hashlib
 import inspect
 import math
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from terngen.host.link import FrameTransport
 from terngen.hw.contract import bits, regs
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Reg, Status
-from terngen.hw.contract.tape import Mark, TapeFormatError
+from terngen.hw.contract.tape import Mark, Tape, TapeFormatError
 from terngen.sim import verilate, verilog
 from terngen.sim.compiled import CompiledModel, Waveform, compile_machine
 from terngen.sim.golden.machine import GoldenMachine, MachineFault
@@ -227,24 +228,27 @@ class GoldenTransport:
         return self._words[register.value]
 
 
-def machine_verilog(config: Config, *, onchip: int | None = None, channels: int = 1) -> str:
+def machine_verilog(config: Config, *, onchip: int | Tape | None = None, channels: int = 1) -> str:
     """Verilog of a machine, from the cache where nothing that it depends on has changed.
 
     Parameters
     ----------
-    onchip : :class:`int`
-        Beats of a memory inside; without it the memory is outside.
+    onchip : :class:`int` or :class:`Tape`
+        Beats of a memory inside, or the tape that it begins with; without it the memory is outside.
     channels : :class:`int`
         Memories outside; several are behind AXI4 ports.
     """
     def make() -> Any:
         # Gateware takes a second to import, which a machine from the cache can do without.
         from terngen.hw.top import Machine, OnChipMachine, StripedMachine
+        if isinstance(onchip, Tape):
+            return OnChipMachine.of(onchip)
         if onchip is not None:
             return OnChipMachine(config, depth=onchip)
         return Machine(config) if channels == 1 else StripedMachine(config, channels=channels)
 
-    return verilog.cached_verilog(make, config.digest.hex(), str(onchip), str(channels))
+    inside = hashlib.sha256(onchip.image).hexdigest() if isinstance(onchip, Tape) else str(onchip)
+    return verilog.cached_verilog(make, config.digest.hex(), inside, str(channels))
 
 
 class SimPipe:
@@ -323,8 +327,9 @@ class SimTransport(FrameTransport):
         The machine; it is generated and compiled, unless the cache has it.
     memory : :class:`MemoryModel`
         Timing of the tape memory, and over how many memories the tape is striped.
-    onchip : :class:`int`
-        Beats of a tape memory inside the machine, which then has none outside.
+    onchip : :class:`int` or :class:`Tape`
+        Beats of a tape memory inside the machine, which then has none outside; or a tape for its `config`, which
+        it has from the beginning.
     board : :class:`str`
         A complete board, see :func:`~terngen.sim.board.compile_board`, with its link and its memory.
     direct : :class:`bool`
@@ -353,7 +358,7 @@ class SimTransport(FrameTransport):
     QUIET_CYCLES_PER_BEAT = 64
 
     def __init__(self, config: Config, *, memory: MemoryModel | None = None,
-                 onchip: int | None = None, board: str | None = None, direct: bool = False,
+                 onchip: int | Tape | None = None, board: str | None = None, direct: bool = False,
                  link_stall: float = 0.0, seed: int = 0, waveform: Waveform | None = None,
                  optimisation: str = verilate.OPTIMISATION):
         if (onchip is not None or board is not None) and (memory is not None or direct):

@@ -61,6 +61,7 @@ def _measurements() -> Iterator[Measurement]:
     for slots in (1, 3, 8):
         yield Measurement(f"fairy-1m.slots{slots}", f"bench models/fairy-1m --device sim --tokens 8 --slots {slots}",
                           _PLAY)
+    yield Measurement("onchip.cycles", "bench models/fairy-1m --config onchip --memory latency=8 --tokens 8", _PLAY)
     for bits, options in ((16, ""), (64, ""), (512, ""), (64, _SLOWER + " --prefetch 1024"),
                           (512, _SLOWER + " --prefetch 1024"), (16, "--memory sdr")):
         name = f"370m.{bits}" + (".slower" if options.startswith(_SLOWER) else ".sdr" if options else "")
@@ -139,6 +140,7 @@ def _write(path: Path, figures: Iterable[Mapping[str, Any]]) -> None:
 _TABLES = {
     "rtl":      ("rtl.", ("cycles_per_token", "attainment", "source_idle_per_token", "values_compared", "mismatches")),
     "fairy-1m": ("fairy-1m.", ("cycles_per_token", "attainment", "values_compared", "mismatches")),
+    "onchip":   ("onchip.", ("cycles_per_token", "attainment", "values_compared", "mismatches")),
     "array":    ("array.", ("luts", "luts_per_weight", "ffs", "block_rams")),
     "estimate": ("estimate.", ("cycles_per_token", "attainment", "bits_per_weight")),
 }

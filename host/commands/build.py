@@ -49,7 +49,7 @@ def build(model: Path, board: str, config: str | None, slots: int | None, seed: 
     tape = tape_on(choice, model, config, slots)
     with working("Generating the machine"):
         system = choice.board.system(tape.config, choice.memory, tape.image.tobytes())
-        design = bitstream.design(choice.board, system)
+        design = bitstream.design(choice.board, system, distributed=choice.tape_memory.distributed)
     output.parent.mkdir(parents=True, exist_ok=True)
     with output_folder(output.parent / f".{output.name}.building") as folder:
         try:
@@ -91,7 +91,8 @@ def _report(choice: Any, tape: Any, built: Any) -> dict[str, Any]:
     from terngen.hw.bitstream import versions
 
     machine  = tape.config
-    expected = {name: count for name, count in area(machine).items() if count is not None}
+    expected = {name: count for name, count in area(machine, distributed=choice.tape_memory.distributed).items()
+                if count is not None}
     for name, count in choice.tape_memory.used(machine, len(tape.image)).items():
         expected[name] = expected.get(name, 0) + count
     return {

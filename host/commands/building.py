@@ -83,7 +83,8 @@ def machine_on(choice: Choice, geometry: Geometry, config: str | None, slots: in
 def lacking(choice: Choice, machine: Config, octets: int = 0) -> dict[str, tuple[int, int]]:
     """What a machine, and a tape of so many octets, need more of than the device has: needed and there, by name."""
     from terngen.hw.area import area
-    needed = {name: count for name, count in area(machine).items() if count is not None}
+    needed = {name: count for name, count in area(machine, distributed=choice.tape_memory.distributed).items()
+              if count is not None}
     for name, count in choice.tape_memory.used(machine, octets).items():
         needed[name] = needed.get(name, 0) + count
     return {name: (needed[name], there) for name, there in choice.board.cells.items() if needed.get(name, 0) > there}

@@ -83,7 +83,7 @@ def _of_geometry(name: str | None, config: str | None, changes: dict[str, int | 
 
 def _of_layout(geometry: Any, machine: Any, source: Any, clock: float) -> dict[str, Any]:
     return _figures(machine, step_of(geometry, machine, source), weights=geometry.ternary_weights,
-                    rows=machine.slots * machine.parameter_beats(geometry.hidden_size), source=source, clock=clock)
+                    rows=machine.slots * machine.embedding_beats(geometry.hidden_size), source=source, clock=clock)
 
 
 def _figures(machine: Any, taken: Any, *, weights: int, rows: int, source: Any, clock: float) -> dict[str, Any]:

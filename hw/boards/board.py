@@ -27,6 +27,8 @@ class TapeMemory(ABC):
 
     #: Whether the bitstream holds the tape.
     preloaded: bool = False
+    #: Memories of the machine of up to so many words are built without block RAM.
+    distributed: int = 0
 
     def used(self, config: Config, octets: int) -> dict[str, int]:
         """What a tape of so many octets takes of the cells of the device: names as of :attr:`Board.cells`."""
@@ -51,14 +53,14 @@ class OnChip(TapeMemory):
 
     octets: int
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    title     = "block RAM"
-    bits      = None
-    preloaded = True
+    title       = "block RAM"
+    bits        = None
+    preloaded   = True
+    distributed = 64
 
     def used(self, config: Config, octets: int) -> dict[str, int]:
-        # As synthesis has it: the narrowest block for the width, as many as the depth needs.
-        from terngen.hw.area import Store, blocks
-        return {"bram": blocks(Store("tape", config.beat_bits, -(-octets // config.beat_bytes)))}
+        from terngen.hw.area import tape_block_rams
+        return {"bram": tape_block_rams(config, -(-octets // config.beat_bytes))}
 
     def source(self, config: Config, clock_hz: int, image: bytes) -> Any:
         from terngen.hw.tape.onchip import OnChipTape
@@ -205,7 +207,8 @@ class Board:
         system = self.system(config, memory, image)
         if self.scripts is not None:
             return self.scripts(self, system)
-        return bitstream.files(self, bitstream.design(self, system), digest=config.digest)
+        design = bitstream.design(self, system, distributed=self.memories[memory].distributed)
+        return bitstream.files(self, design, digest=config.digest)
 
     @property
     def result(self) -> str:

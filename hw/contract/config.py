@@ -12,12 +12,14 @@ from amaranth.utils import ceil_log2
 from terngen.hw.contract.formats import PATH, FloatFormat, Multiplier
 from terngen.hw.contract.trits import GRAY_STEPS, TRITS_PER_BYTE, TritCode
 
-__all__ = ["ArrayVariant", "Config", "EXACT", "PARAMETER_BITS", "PRESETS", "Sites"]
+__all__ = ["ArrayVariant", "Config", "EMBEDDING_BITS", "EXACT", "PARAMETER_BITS", "PRESETS", "Sites"]
 
 #: The multiplier that rounds to nearest even.
 EXACT = Multiplier("exact")
-#: Bits of one parameter (norm weight, lower bound, embedding element) on the tape.
+#: Bits of one parameter (norm weight, lower bound) on the tape.
 PARAMETER_BITS = 16
+#: Bits of one embedding element on the tape in a format of its own.
+EMBEDDING_BITS = 8
 
 
 class ArrayVariant(enum.Enum):
@@ -98,6 +100,8 @@ class Config:
         Steps that the machine makes by itself at most, a power of two.
     path : :class:`FloatFormat`
         Format of element-wise values, at most 23 bits.
+    embedding : :class:`FloatFormat` or None
+        Format of embedding rows on the tape, at most :data:`EMBEDDING_BITS`; by default that of parameters.
     sites : :class:`Sites`
         Multiplier of each product.
 
@@ -123,6 +127,7 @@ class Config:
     top_k:     int          = 8
     history:   int          = 256
     path:      FloatFormat  = PATH
+    embedding: FloatFormat | None = None
     sites:     Sites        = Sites()
 
     def __post_init__(self) -> None:
@@ -167,6 +172,10 @@ class Config:
             raise ValueError(f"History must be a power of two from 2 to 65536, not {self.history}")
         if self.path.width > 23:
             raise ValueError(f"Path format must have at most 23 bits, not {self.path.width}")
+        if self.embedding is not None and (self.embedding.width > EMBEDDING_BITS
+                                           or not self.embedding.fits(self.path)):
+            raise ValueError(f"Embedding format must have at most {EMBEDDING_BITS} bits, and no field longer than "
+                             f"that of the path ({self.path}), not {self.embedding}")
         for field in dataclasses.fields(Sites):
             getattr(self.sites, field.name).offset(self.path)       # refuses what does not fit
 
@@ -204,8 +213,22 @@ class Config:
         return self.blocks(cols) * self.row_groups(rows)
 
     def parameter_beats(self, length: int) -> int:
-        """Beats of a parameter vector or an embedding row."""
+        """Beats of a parameter vector."""
         return -(-length * PARAMETER_BITS // self.beat_bits)
+
+    def embedding_beats(self, length: int) -> int:
+        """Beats of an embedding row."""
+        return -(-length * self.embedding_bits // self.beat_bits)
+
+    @property
+    def embedding_format(self) -> FloatFormat:
+        """Format of embedding rows: `embedding`, or that of parameters."""
+        return self.path.parameter if self.embedding is None else self.embedding
+
+    @property
+    def embedding_bits(self) -> int:
+        """Bits of an element of an embedding row."""
+        return PARAMETER_BITS if self.embedding is None else EMBEDDING_BITS
 
     @property
     def table_builders(self) -> int:
@@ -245,6 +268,10 @@ class Config:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["variant"] = self.variant.value
         values["path"]    = str(self.path)
+        if self.embedding is None:
+            del values["embedding"]
+        else:
+            values["embedding"] = str(self.embedding)
         values["sites"]   = {field.name: str(getattr(self.sites, field.name))
                              for field in dataclasses.fields(Sites)}
         return values
@@ -270,8 +297,9 @@ class Config:
                 raise ValueError(f"Variant must be one of {', '.join(variants)}, "
                                  f"not {given['variant']!r}")
             given["variant"] = ArrayVariant(given["variant"])
-        if "path" in given:
-            given["path"] = FloatFormat.parse(str(given["path"]))
+        for name in ("path", "embedding"):
+            if name in given:
+                given[name] = FloatFormat.parse(str(given[name]))
         if "sites" in given:
             sites = {field.name for field in dataclasses.fields(Sites)}
             if not isinstance(given["sites"], Mapping):
@@ -307,4 +335,6 @@ PRESETS = {
     "tiny":  Config(beat_bits=16, row_lanes=1, lanes=1),
     "small": Config(beat_bits=64, row_lanes=2, lanes=2),
     "wide":  Config(beat_bits=256, row_lanes=8, lanes=8, prefetch=64),
+    # With a model of a million weights in the block RAM of an ECP5-85. It goes on by itself, with the best candidate.
+    "onchip": Config(beat_bits=512, row_lanes=16, lanes=8, prefetch=16, top_k=1, embedding=FloatFormat(5, 2)),
 }

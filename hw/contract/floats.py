@@ -73,6 +73,10 @@ class FloatFormat:
         """Code of the largest value."""
         return (1 << (self.exponent_bits + self.mantissa_bits)) - 1
 
+    def fits(self, other: FloatFormat) -> bool:
+        """Whether every value of this format is one of another."""
+        return self.exponent_bits <= other.exponent_bits and self.mantissa_bits <= other.mantissa_bits
+
     @property
     def wide(self) -> FloatFormat:
         """Format of squares: one exponent bit more, because a square has twice the exponent."""

@@ -28,6 +28,7 @@ __all__ = [
     "accumulate",
     "add",
     "bins",
+    "convert",
     "from_float",
     "from_int",
     "inverse_root",
@@ -177,18 +178,23 @@ def subtract(fmt: FloatFormat, a: ArrayLike, b: ArrayLike) -> Codes:
     return add(fmt, a, negate(fmt, b))
 
 
+def convert(source: FloatFormat, target: FloatFormat, codes: ArrayLike) -> Codes:
+    """The same values in another format, whose fields are not shorter."""
+    codes = _integers(codes)
+    magnitudes = ((magnitude(source, codes) << (target.mantissa_bits - source.mantissa_bits))
+                  + ((target.bias - source.bias) << target.mantissa_bits))
+    signs = _signs(source, codes) << (target.width - 1)
+    return np.where(_exponents(source, codes) == 0, 0, magnitudes | signs)
+
+
 def widen(fmt: FloatFormat, codes: ArrayLike) -> Codes:
     """The same values in ``fmt.wide``."""
-    codes = _integers(codes)
-    magnitudes = magnitude(fmt, codes) + ((fmt.wide.bias - fmt.bias) << fmt.mantissa_bits)
-    signs = _signs(fmt, codes) << (fmt.wide.width - 1)
-    return np.where(_exponents(fmt, codes) == 0, 0, magnitudes | signs)
+    return convert(fmt, fmt.wide, codes)
 
 
 def widen_parameter(fmt: FloatFormat, words: ArrayLike) -> Codes:
     """Codes of ``fmt`` with the values of 16-bit tape words, which hold codes of ``fmt.parameter``."""
-    codes = _integers(words) << (fmt.mantissa_bits - fmt.parameter.mantissa_bits)
-    return np.where(_exponents(fmt, codes) == 0, 0, codes)
+    return convert(fmt.parameter, fmt, words)
 
 
 def square(fmt: FloatFormat, codes: ArrayLike, multiplier: Multiplier) -> Codes:

@@ -29,12 +29,12 @@ import numpy as np
 from amaranth.lib import data, enum
 
 from terngen.hw.contract import bits, formats
-from terngen.hw.contract.config import PARAMETER_BITS, Config
+from terngen.hw.contract.config import Config
 from terngen.hw.contract.trits import TRITS_PER_BYTE, pack_trits, unpack_trits
 
 __all__ = ["Op", "Descriptor", "Play", "Mark", "Section", "Tape", "TapeFormatError",
            "DESCRIPTOR_BYTES", "descriptor_beats", "longest", "pack_descriptor", "pack_matrix",
-           "unpack_matrix", "pack_parameters", "unpack_parameters", "embedding_words", "walk",
+           "unpack_matrix", "pack_parameters", "unpack_parameters", "pack_embedding", "unpack_embedding", "walk",
            "MAGIC", "VERSION", "DRAINS", "SCANS"]
 
 
@@ -176,9 +176,19 @@ def unpack_parameters(config: Config, octets: bytes | np.ndarray, length: int) -
     return formats.widen_parameter(config.path, words)
 
 
-def embedding_words(config: Config, hidden: int) -> int:
-    """16-bit words from one embedding row to the next: whole beats."""
-    return config.parameter_beats(hidden) * config.beat_bits // PARAMETER_BITS
+def pack_embedding(config: Config, codes: np.ndarray) -> bytes:
+    """Embedding rows (codes ``(rows, hidden)`` of ``config.embedding_format``), each in whole beats."""
+    rows, hidden = codes.shape
+    padded = np.zeros((rows, config.embedding_beats(hidden) * config.beat_bits // config.embedding_bits),
+                      f"<u{config.embedding_bits // 8}")
+    padded[:, :hidden] = codes
+    return padded.tobytes()
+
+
+def unpack_embedding(config: Config, octets: bytes | np.ndarray, hidden: int) -> np.ndarray:
+    """An embedding row as codes of the path format."""
+    words = np.frombuffer(octets, f"<u{config.embedding_bits // 8}")[:hidden]
+    return formats.convert(config.embedding_format, config.path, words)
 
 
 # The file.

@@ -1,5 +1,8 @@
 """The registers: what a host sees and sets, see :mod:`terngen.hw.contract.regs`."""
 
+import functools
+import operator
+
 from amaranth import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -55,8 +58,8 @@ class Registers(wiring.Component):
         Read port of the sums, with ``READ_LATENCY`` of :mod:`terngen.hw.units.sums`.
     """
 
-    #: Cycles from a read to its answer: the address is registered, and so is what is found.
-    READ_CYCLES = 2 + READ_LATENCY
+    #: Cycles from a read to its answer: the address is registered, its parts are, and so is what is found.
+    READ_CYCLES = 3 + READ_LATENCY
     #: Cycles from a write to the next access.
     WRITE_CYCLES = 2
 
@@ -124,7 +127,11 @@ class Registers(wiring.Component):
             with m.Elif(running & event):
                 m.d.sync += count.eq(count + 1)
 
-        written = {name: getattr(self, name.lower()) for name in _SET}
+        written = {
+            **{Reg[name].value: getattr(self, name.lower()) for name in _SET},
+            **{regs.token_address(slot): self.tokens[slot] for slot in range(config.slots)},
+            **{regs.state_address(slot): self.states[slot] for slot in range(config.slots)},
+        }
         digest  = config.digest
         words   = {
             Reg.MAGIC.value:   regs.MAGIC,
@@ -133,12 +140,16 @@ class Registers(wiring.Component):
             Reg.WAIT.value:    status.as_value(),
             Reg.DONE.value:    self.done,
             Reg.CRC.value:     self.crc,
-            **{Reg[name].value: value for name, value in {**counters, **written}.items()},
+            **{Reg[name].value: value for name, value in counters.items()},
             **{Reg.DIGEST.value + offset: int.from_bytes(digest[offset:offset + 4], "little")
                for offset in range(0, len(digest), 4)},
-            **{regs.token_address(slot): self.tokens[slot] for slot in range(config.slots)},
-            **{regs.state_address(slot): self.states[slot] for slot in range(config.slots)},
+            **written,
         }
+
+        # To which of them an access is is known when it is there, because much hangs on it.
+        accesses = self.bus.accesses
+        chosen   = {number: delay(m, accesses.payload.address == number, en=accesses.ready, name=f"chosen_{number:x}")
+                    for number in {**words, Reg.GO.value: 0, Reg.CHECK.value: 0}}
 
         # Results, history and sums are looked up with parts of the address.
         lane_bits   = config.lanes.bit_length() - 1
@@ -147,7 +158,6 @@ class Registers(wiring.Component):
         sums_bit    = regs.SUMS_BASE.bit_length() - 1
         history_bit = regs.HISTORY_BASE.bit_length() - 1
         place       = Signal(result_bits - 2)
-        is_result   = Signal()
         is_sum      = Signal()
         is_history  = Signal()
         step        = address[2 + config.slot_bits:history_bit]
@@ -155,35 +165,44 @@ class Registers(wiring.Component):
         m.d.comb += [
             is_sum.eq(address[sums_bit]),
             is_history.eq(address[history_bit:] == 1),
-            self.history_place.eq(address[2:history_bit]),
-            is_result.eq((address >= regs.RESULT_BASE) & (address < regs.result_address(config.slots))
-                         & (place < regs.RESULT_TOP + 2 * config.top_k)),
             place.eq(address[2:result_bits]),
-            self.top_slot.eq(address[result_bits:] - (regs.RESULT_BASE >> result_bits)),
-            self.top_place.eq((place - regs.RESULT_TOP) >> 1),
+        ]
+        m.d.sync += [
+            self.history_place.eq(address[2:history_bit]),
             self.sums_group.eq(address[2 + lane_bits:]),
             self.sums_slot.eq(address[2 + lane_bits + config.group_bits:]),
         ]
+        # No arithmetic, because logic optimisation takes the rest of the decoding from behind its carries.
+        shows = Signal()
+        m.d.sync += shows.eq(0)
+        for slot in range(config.slots):
+            with m.If(address[result_bits:] == regs.result_address(slot) >> result_bits):
+                m.d.sync += self.top_slot.eq(slot)
+                with m.Switch(place):
+                    for number in range(regs.RESULT_TOP + 2 * config.top_k):
+                        with m.Case(number):
+                            m.d.sync += [shows.eq(1), self.top_place.eq(max(number - regs.RESULT_TOP, 0) >> 1)]
 
-        answer = Signal(32)
-        with m.If(is_sum):
-            word = Array(self.sums)[lane] if lane_bits else self.sums[0]
-            m.d.comb += answer.eq(word)
-        with m.Elif(is_history):
-            known = (step < self.done) & (self.history_token != (1 << regs.TOKEN_BITS) - 1)
-            m.d.comb += answer.eq(Mux(known, self.history_token, regs.NO_TOKEN))
-        with m.Elif(is_result):
+        # Sums come when the answer is given, all else a cycle before, and the registers another one.
+        recalls  = delay(m, is_history, name="recalls")
+        made     = delay(m, (step - self.done)[-1], name="made")       # the step is complete
+        scale    = delay(m, self.scales[self.top_slot], name="scale")
+        register = delay(m, functools.reduce(operator.or_, (Mux(chosen[number], value, 0)
+                                                            for number, value in words.items())), name="register")
+        found = Signal(32, reset_less=True)
+        with m.If(recalls):
+            known = made & (self.history_token != (1 << regs.TOKEN_BITS) - 1)
+            m.d.sync += found.eq(Mux(known, self.history_token, regs.NO_TOKEN))
+        with m.Elif(shows):
             with m.If(place == regs.RESULT_SCALE):
-                m.d.comb += answer.eq(self.scales[self.top_slot])
+                m.d.sync += found.eq(scale)
             with m.Else():
-                m.d.comb += answer.eq(Mux((place - regs.RESULT_TOP)[0], self.top_sum, self.top_row))
+                m.d.sync += found.eq(Mux(place[0] ^ regs.RESULT_TOP & 1, self.top_sum, self.top_row))
         with m.Else():
-            with m.Switch(address):
-                for number, value in words.items():
-                    with m.Case(number):
-                        m.d.comb += answer.eq(value)
+            m.d.sync += found.eq(register)
+        answer = Mux(is_sum, Array(self.sums)[lane] if lane_bits else self.sums[0], found)
 
-        wait = Signal(range(READ_LATENCY + 1))
+        wait = Signal(range(READ_LATENCY + 2))
         with m.If(self.go):
             m.d.sync += self.go.eq(0)
         with m.If(self.check):
@@ -192,13 +211,13 @@ class Registers(wiring.Component):
             with m.State("Access"):
                 m.d.comb += self.bus.accesses.ready.eq(1)
                 m.d.sync += access.eq(self.bus.accesses.payload)
-                m.d.sync += wait.eq(READ_LATENCY)
+                m.d.sync += wait.eq(READ_LATENCY + 1)
                 with m.If(self.bus.accesses.valid):
                     with m.If(self.bus.accesses.payload.write):
                         m.next = "Write"
                     with m.Elif((self.bus.accesses.payload.address == Reg.WAIT.value)
                                 | (self.bus.accesses.payload.address[history_bit:] == 1)):
-                        m.next = "Wait"
+                        m.next = "Compare"
                     with m.Else():
                         m.next = "Read"
             with m.State("Write"):
@@ -207,21 +226,18 @@ class Registers(wiring.Component):
                     with m.If(self.tape.ready):
                         m.next = "Access"
                 with m.Else():
-                    for name, register in written.items():
-                        with m.If(address == Reg[name].value):
-                            m.d.sync += register.eq(access.data)
-                    for slot in range(config.slots):
-                        with m.If(address == regs.token_address(slot)):
-                            m.d.sync += self.tokens[slot].eq(access.data)
-                        with m.If(address == regs.state_address(slot)):
-                            m.d.sync += self.states[slot].eq(access.data)
-                    with m.If(address == Reg.GO.value):
+                    for number, target in written.items():
+                        with m.If(chosen[number]):
+                            m.d.sync += target.eq(access.data)
+                    with m.If(chosen[Reg.GO.value]):
                         m.d.sync += self.go.eq(~self.busy & ~self.checking)
-                    with m.If(address == Reg.CHECK.value):
+                    with m.If(chosen[Reg.CHECK.value]):
                         m.d.sync += self.check.eq(~self.busy)
                     m.next = "Access"
+            with m.State("Compare"):
+                m.next = "Wait"
             with m.State("Wait"):
-                with m.If((~status.busy | is_history & (step < self.done)) & ~self.go & ~self.check):
+                with m.If((~status.busy | is_history & made) & ~self.go & ~self.check):
                     m.next = "Read"
             with m.State("Read"):
                 m.d.sync += wait.eq(wait - 1)

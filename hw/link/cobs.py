@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.wire import BLOCK, DELIMITER
 from terngen.hw.memory import StreamMemory
+from terngen.hw.stream import Relay
 
 __all__ = ["Symbol", "CobsDecoder", "CobsEncoder"]
 
@@ -87,7 +88,7 @@ class CobsEncoder(wiring.Component):
     #: Octets of the ring: a block that grows and one that leaves.
     DEPTH = 2 * (BLOCK + 2)
     #: Cycles from the end of a block to its first octet.
-    LATENCY_CYCLES = 1 + StreamMemory.LATENCY_CYCLES
+    LATENCY_CYCLES = 2 + StreamMemory.LATENCY_CYCLES
 
     i: In(stream.Signature(Symbol))
     o: Out(stream.Signature(8))
@@ -105,10 +106,21 @@ class CobsEncoder(wiring.Component):
         code  = Signal(range(self.DEPTH))           # where the code of the growing block goes
         read  = Signal(range(self.DEPTH))           # what leaves next: everything before `code`
         count = Signal(range(BLOCK + 1))            # octets in the growing block
-        free  = Signal()
+        long  = Signal()                            # it has no room for another one
+        free  = Signal(init=1)
         write = Signal()
+        # What decides comes from registers: the symbol, and whether there is a place, so that one that is free
+        # may seem taken.
+        m.submodules.relay = relay = Relay(data.StructLayout({"symbol": Symbol, "zero": 1}))
+        symbol, zero = relay.o.payload.symbol, relay.o.payload.zero
         m.d.comb += [
-            free.eq((place + 1)[:len(place)] != read),
+            relay.i.valid.eq(self.i.valid),
+            relay.i.payload.symbol.eq(self.i.payload),
+            relay.i.payload.zero.eq(self.i.payload.octet == 0),
+            self.i.ready.eq(relay.i.ready),
+        ]
+        m.d.sync += free.eq((read - place - 1)[1:len(place)].any())
+        m.d.comb += [
             ring.addresses.valid.eq(read != code),
             ring.addresses.payload.eq(read),
             ring.writes.valid.eq(write),
@@ -123,7 +135,7 @@ class CobsEncoder(wiring.Component):
 
         def close_block():
             store(code, count + 1)
-            m.d.sync += [code.eq(place), place.eq(place + 1), count.eq(0)]
+            m.d.sync += [code.eq(place), place.eq(place + 1), count.eq(0), long.eq(0)]
 
         with m.FSM():
             with m.State("Delimiter"):
@@ -133,18 +145,13 @@ class CobsEncoder(wiring.Component):
                     m.d.sync += [code.eq(place), place.eq(place + 1)]
                     m.next = "Octets"
             with m.State("Octets"):
-                with m.If(self.i.valid & free):
-                    with m.If(self.i.payload.end):
-                        m.d.comb += self.i.ready.eq(1)
-                        close_block()
-                        m.next = "Delimiter"
-                    with m.Elif(count == BLOCK):
-                        close_block()
-                    with m.Elif(self.i.payload.octet == 0):
-                        m.d.comb += self.i.ready.eq(1)
+                with m.If(relay.o.valid & free):
+                    m.d.comb += relay.o.ready.eq(symbol.end | ~long)
+                    with m.If(symbol.end | long | zero):
                         close_block()
                     with m.Else():
-                        m.d.comb += self.i.ready.eq(1)
-                        store(place, self.i.payload.octet)
-                        m.d.sync += [place.eq(place + 1), count.eq(count + 1)]
+                        store(place, symbol.octet)
+                        m.d.sync += [place.eq(place + 1), count.eq(count + 1), long.eq(count == BLOCK - 1)]
+                    with m.If(symbol.end):
+                        m.next = "Delimiter"
         return m

@@ -9,6 +9,7 @@ from terngen.hw.bus import BusSignature
 from terngen.hw.contract.wire import HEADER_BYTES, MAX_PAYLOAD, VERSION, Fault, Header, Type
 from terngen.hw.link.cobs import CobsDecoder, CobsEncoder, Symbol
 from terngen.hw.link.receiver import Receiver
+from terngen.hw.stream import delay
 
 __all__ = ["Endpoint"]
 
@@ -34,7 +35,7 @@ class Executor(wiring.Component):
     """
 
     #: Cycles of a request beside those for the octets of its payload.
-    OVERHEAD_CYCLES = HEADER_BYTES + 4
+    OVERHEAD_CYCLES = HEADER_BYTES + 5
 
     def __init__(self):
         super().__init__({
@@ -53,10 +54,13 @@ class Executor(wiring.Component):
         due    = Signal(16)                         # sequence number of the next request
         generation = Signal(8)
         fault  = Signal(Fault)
-        repeat = Signal()                           # the request has been executed before
-
-        ahead = Signal(16)
-        m.d.comb += ahead.eq(header.sequence - due)
+        ahead  = delay(m, (header.sequence - due)[:16], name="ahead")
+        repeat = delay(m, ahead != 0, name="repeat")        # the request has been executed before
+        # What is wrong with a request if it is one of a session.
+        foreign   = delay(m, ~live | (header.generation != generation), name="foreign")
+        unaligned = delay(m, header.address[:2] != 0, name="unaligned")
+        misfit    = delay(m, (header.length == 0) | (header.length[:2] != 0) | (header.length > MAX_PAYLOAD),
+                          name="misfit")
 
         def judge():
             """The first fault that applies."""
@@ -67,13 +71,13 @@ class Executor(wiring.Component):
                 m.d.sync += fault.eq(Fault.TYPE)
             with m.Elif(hello):
                 m.d.sync += fault.eq(Fault.NONE)
-            with m.Elif(~live | (header.generation != generation)):
+            with m.Elif(foreign):
                 m.d.sync += fault.eq(Fault.GENERATION)
             with m.Elif((ahead != 0) & ~ahead[-1]):
                 m.d.sync += fault.eq(Fault.SEQUENCE)
-            with m.Elif(header.address[:2] != 0):
+            with m.Elif(unaligned):
                 m.d.sync += fault.eq(Fault.ADDRESS)
-            with m.Elif((header.length == 0) | (header.length[:2] != 0) | (header.length > MAX_PAYLOAD)):
+            with m.Elif(misfit):
                 m.d.sync += fault.eq(Fault.LENGTH)
             with m.Else():
                 m.d.sync += fault.eq(Fault.NONE)
@@ -96,11 +100,12 @@ class Executor(wiring.Component):
                     m.d.sync += taken.eq(taken + 1)
                     with m.If(taken == HEADER_BYTES - 1):
                         m.d.sync += taken.eq(0)
-                        m.next = "Judge"
+                        m.next = "Look"
+            with m.State("Look"):
+                m.next = "Judge"
             with m.State("Judge"):
                 judge()
                 m.d.sync += [
-                    repeat.eq(ahead != 0),
                     address.eq(header.address[2:]),
                     left.eq(header.length),
                 ]
@@ -200,39 +205,38 @@ class Replier(wiring.Component):
         m = Module()
         m.submodules.crc = crc = CRC32_ISO_HDLC(8).create()
 
-        header = Signal(8 * HEADER_BYTES)
+        rest   = Signal(8 * HEADER_BYTES)           # of the header or of a word, the next octet first
+        full   = Signal()                           # there is a word
+        load   = Signal()                           # there may be the next one
         left   = Signal(range(MAX_PAYLOAD + 1))     # octets of the present part
         length = Signal.like(left)
         place  = Signal(range(4))
         octet  = self.o.payload.octet
         given  = self.o.valid & self.o.ready
-        m.d.comb += crc.data.eq(octet)
+        m.d.comb += [crc.data.eq(rest[:8]), octet.eq(rest[:8]), self.answers.ready.eq(load)]
+        with m.If(given):
+            m.d.sync += [rest.eq(rest >> 8), left.eq(left - 1)]
 
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += [self.replies.ready.eq(1), crc.start.eq(1)]
-                m.d.sync += [header.eq(self.replies.payload), length.eq(self.replies.payload.length),
+                m.d.sync += [rest.eq(self.replies.payload), length.eq(self.replies.payload.length),
                              left.eq(HEADER_BYTES)]
                 with m.If(self.replies.valid):
                     m.next = "Header"
             with m.State("Header"):
-                m.d.comb += [self.o.valid.eq(1), octet.eq(header[:8]), crc.valid.eq(given)]
-                with m.If(given):
-                    m.d.sync += [header.eq(header >> 8), left.eq(left - 1)]
-                    with m.If(left == 1):
-                        m.d.sync += left.eq(length)
-                        m.next = "Check"
-                        with m.If(length != 0):
-                            m.next = "Payload"
+                m.d.comb += [self.o.valid.eq(1), crc.valid.eq(given)]
+                with m.If(given & (left == 1)):
+                    m.d.sync += [left.eq(length), full.eq(0)]
+                    m.next = "Check"
+                    with m.If(length != 0):
+                        m.d.comb += load.eq(1)
+                        m.next = "Payload"
             with m.State("Payload"):
-                m.d.comb += [
-                    self.o.valid.eq(self.answers.valid),
-                    octet.eq(self.answers.payload.word_select(place, 8)),
-                    self.answers.ready.eq(self.o.ready & (place == 3)),
-                    crc.valid.eq(given),
-                ]
+                m.d.comb += [self.o.valid.eq(full), crc.valid.eq(given)]
+                m.d.comb += load.eq(~full | given & (place == 3) & (left != 1))
                 with m.If(given):
-                    m.d.sync += [place.eq(place + 1), left.eq(left - 1)]
+                    m.d.sync += [place.eq(place + 1), full.eq(place != 3)]
                     with m.If(left == 1):
                         m.next = "Check"
             with m.State("Check"):
@@ -245,6 +249,8 @@ class Replier(wiring.Component):
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.end.eq(1)]
                 with m.If(given):
                     m.next = "Idle"
+        with m.If(load & self.answers.valid):
+            m.d.sync += [rest[:32].eq(self.answers.payload), full.eq(1)]
         return m
 
 

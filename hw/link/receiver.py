@@ -16,6 +16,7 @@ from terngen.hw.contract.wire import (
 )
 from terngen.hw.link.cobs import Symbol
 from terngen.hw.memory import StreamMemory
+from terngen.hw.stream import Relay, delay
 
 __all__ = ["Receiver"]
 
@@ -34,7 +35,8 @@ class Receiver(wiring.Component):
     ring is full.
 
     Latency from the last symbol of a frame to its first octet is :attr:`LATENCY_CYCLES`, and one cycle
-    more where it begins a session; throughput is one symbol per cycle.
+    more where it begins a session; throughput is one symbol per cycle, and after the end of a frame one
+    cycle passes without, as in a :class:`~terngen.hw.link.cobs.CobsDecoder`, which has a code there.
 
     Members
     -------
@@ -50,7 +52,7 @@ class Receiver(wiring.Component):
 
     #: Octets of the ring.
     DEPTH = 2 * MAX_PAYLOAD
-    LATENCY_CYCLES = 1 + StreamMemory.LATENCY_CYCLES
+    LATENCY_CYCLES = 3 + StreamMemory.LATENCY_CYCLES
 
     i: In(stream.Signature(Symbol))
     o: Out(stream.Signature(8))
@@ -67,17 +69,24 @@ class Receiver(wiring.Component):
         read  = Signal(range(self.DEPTH))
         start = Signal(range(self.DEPTH))
         place = Signal(range(self.DEPTH))
-        count = Signal(range(MAX_FRAME + 2))        # octets of the arriving frame; saturates
-        free  = Signal()
-        room  = Signal()                            # the frame may still grow
-        symbol = self.i.payload
-        taken  = Signal()
+        count = Signal(range(MAX_FRAME + 1))        # octets of the arriving frame that are kept
+        free  = Signal(init=1)
+        room  = Signal(init=1)                      # the frame may still grow
+        above = Signal()                            # it is too long
+        heads = Signal(init=1)                      # octets are those of the header
+        taken = Signal()
+        ended  = Signal()                           # the frame has come, and is judged
+
+        # What decides comes from registers: the symbol, and whether there is a place, so that one that is free
+        # may seem taken.
+        m.d.sync += free.eq((read - place - 1)[1:len(place)].any())
+        m.submodules.relay = relay = Relay(Symbol)
+        wiring.connect(m, wiring.flipped(self.i), relay.i)
+        symbol = relay.o.payload
         m.d.comb += [
-            room.eq(count <= MAX_FRAME - 1),
-            free.eq((place + 1)[:len(place)] != read),
             # Octets of a frame that is too long are not kept, so it cannot fill the ring.
-            self.i.ready.eq(symbol.end | free | ~room),
-            taken.eq(self.i.valid & self.i.ready),
+            relay.o.ready.eq((symbol.end | free | ~room) & ~ended),
+            taken.eq(relay.o.valid & relay.o.ready),
 
             ring.addresses.payload.eq(read),
             ring.addresses.valid.eq((read != start) & ~self.restart),
@@ -94,39 +103,43 @@ class Receiver(wiring.Component):
             with m.If(room):
                 m.d.comb += [ring.writes.valid.eq(1), ring.writes.payload.address.eq(place),
                              ring.writes.payload.data.eq(symbol.octet)]
-                m.d.sync += [place.eq(place + 1), count.eq(count + 1)]
+                m.d.sync += [place.eq(place + 1), count.eq(count + 1), room.eq(count != MAX_FRAME - 1),
+                             heads.eq(heads & (count != HEADER_BYTES - 1))]
             with m.Else():
-                m.d.sync += count.eq(MAX_FRAME + 1)
-            with m.If(count < HEADER_BYTES):
+                m.d.sync += above.eq(1)
+            with m.If(heads):
                 shifted = header.as_value().shift_right(8) | (symbol.octet << 8 * (HEADER_BYTES - 1))
                 m.d.sync += header.as_value().eq(shifted)
         with m.If(ring.addresses.valid & ring.addresses.ready):
             m.d.sync += read.eq(read + 1)
 
+        # The header is there for long when a frame ends that is sound, and so is what is found out about it here.
         live     = Signal()                         # there is a session
         session  = Signal(24)                       # generation and sequence number of its HELLO
         ours     = header.version == VERSION
-        hello    = ours & (header.type == Type.HELLO)
         write    = ours & (header.type == Type.WRITE)
-        request  = hello | write | (ours & (header.type == Type.READ))
-        payload  = Mux(write, header.length, 0)
         opening  = header.as_value()[8:32]
-        sound    = Signal()
-        m.d.comb += sound.eq(crc.match_detected & ~symbol.broken & (count <= MAX_FRAME)
-                             & Mux(request, count == payload + (HEADER_BYTES + CRC_BYTES),
-                                   count >= HEADER_BYTES + CRC_BYTES))
+        hello    = delay(m, ours & (header.type == Type.HELLO), name="hello")
+        request  = delay(m, ours & (header.type == Type.READ), name="read") | delay(m, write, name="write") | hello
+        payload  = delay(m, Mux(write, header.length, 0), name="payload")
+        size     = delay(m, payload + (HEADER_BYTES + CRC_BYTES), name="size")
+        after    = delay(m, (start + HEADER_BYTES + payload)[:len(start)], name="after")
+        known    = delay(m, live & (session == opening), name="known")
+        fits     = delay(m, ~above & Mux(request, count == size, count >= HEADER_BYTES + CRC_BYTES), name="fits")
+        intact   = delay(m, crc.match_detected & ~symbol.broken, name="intact")
+        noise    = delay(m, (count == 0) & ~symbol.broken, name="noise")
         # In a register, because it resets nearly all that there is.
         m.d.sync += self.restart.eq(0)
+        m.d.sync += ended.eq(taken & symbol.end)
         with m.If(taken & symbol.end):
-            m.d.sync += count.eq(0)
-            with m.If(sound):
-                after = (start + HEADER_BYTES + payload)[:len(start)]
+            m.d.sync += [count.eq(0), room.eq(1), above.eq(0), heads.eq(1)]
+        with m.If(ended):
+            m.d.sync += place.eq(start)
+            with m.If(fits & intact):
                 m.d.sync += [start.eq(after), place.eq(after)]
-                with m.If(hello & ~(live & (session == opening))):
+                with m.If(hello & ~known):
                     m.d.sync += self.restart.eq(1)
                     m.d.sync += [read.eq(start), live.eq(1), session.eq(opening)]
-            with m.Else():
-                m.d.sync += place.eq(start)
-                with m.If((count != 0) | symbol.broken):
-                    m.d.sync += self.drops.eq(self.drops + 1)
+            with m.Elif(~noise):
+                m.d.sync += self.drops.eq(self.drops + 1)
         return m

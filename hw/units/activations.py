@@ -96,7 +96,7 @@ class Activations(wiring.Component):
         front  = Signal()                   # the bank in use
         tags   = [Signal.like(self.tags.as_value(), name=f"tags_{bank}") for bank in range(2)]
         m.d.comb += [
-            self.fill.free.eq(full != 2),
+            self.fill.free.eq(~full[1]),
             self.ready.eq(full != 0),
             self.tags.eq(Mux(front, tags[1], tags[0])),
         ]

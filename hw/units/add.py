@@ -76,10 +76,11 @@ class Add(wiring.Component):
         large, sign, subtract = (delay(m, value) for value in (large, sign, subtract))
 
         # Add the one's complement, and one, in the place where the larger has no bits. A difference is never
-        # negative, and then always carries. If the larger is zero so are both, and as the exponent field of
-        # the result is then not positive the hidden bit makes no difference.
-        total = Cat(subtract, C(0, 2), large[:bits], C(1, 1)) + small
-        total = delay(m, Cat(total[:bits + 4], total[bits + 4] & ~subtract), name="total")
+        # negative, and then always carries; a one in the place of the carry takes that away. If the larger is
+        # zero so are both, and as the exponent field of the result is then not positive the hidden bit makes
+        # no difference.
+        total = Cat(subtract, C(0, 2), large[:bits], C(1, 1), subtract) + small
+        total = delay(m, total[:bits + 5], name="total")
         exponent, sign = delay(m, large[bits:]), delay(m, sign)
 
         # Normalise. The leading one is expected in the place of the carry, an exponent above the larger's.

@@ -1,11 +1,13 @@
 """Parameter vectors on their way from the tape to the vector unit."""
 
 from amaranth import Array, C, Cat, Module, Mux, Signal
+from amaranth.hdl import Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from terngen.hw.contract.config import PARAMETER_BITS, Config
+from terngen.hw.contract.config import EMBEDDING_BITS, PARAMETER_BITS, Config
+from terngen.hw.contract.formats import FloatFormat
 from terngen.hw.stream import delay
 
 __all__ = ["PUSH_CYCLES", "READ_LATENCY", "Parameters", "ParametersSignature"]
@@ -25,6 +27,8 @@ class ParametersSignature(wiring.Signature):
         A whole vector is in front. Stays so until `pop`.
     group : ``Out(group_bits)``
         Lane group to read of it.
+    row : ``Out(1)``
+        It is an embedding row. Must not change while a group is on its way.
     codes : ``In(ArrayLayout(path.width, lanes))``
         Its codes, ``READ_LATENCY`` cycles later.
     pop : ``Out(1)``
@@ -36,6 +40,7 @@ class ParametersSignature(wiring.Signature):
         super().__init__({
             "ready": In(1),
             "group": Out(config.group_bits),
+            "row":   Out(1),
             "codes": In(data.ArrayLayout(config.path.width, config.lanes)),
             "pop":   Out(1),
         })
@@ -45,8 +50,8 @@ class Parameters(wiring.Component):
     """Holds two parameter vectors: one that the vector unit reads, one that the tape fills.
 
     A vector is stored in beats as it comes from the tape, so that filling runs at the speed of the
-    tape, and read a lane group at a time, as often as there are slots. Parameters become codes of
-    the path format by :func:`~terngen.hw.contract.formats.widen_parameter`, which is wiring.
+    tape, and read a lane group at a time, as often as there are slots. Parameters and elements of embedding
+    rows become codes of the path format by :func:`~terngen.hw.contract.formats.convert`, which is wiring.
     Throughput is one beat and one lane group per cycle, with one cycle between vectors for the command.
     A vector is in front ``PUSH_CYCLES`` after its last beat, and is read with ``READ_LATENCY``.
 
@@ -78,12 +83,17 @@ class Parameters(wiring.Component):
         m = Module()
         config = self._config
 
-        place_bits = max(1, ceil_log2(self._beats))
-        # A bank is not read while it is filled.
-        m.submodules.words = words = memory.Memory(shape=config.beat_bits, depth=2 << place_bits, init=[],
-                                                   attrs={"no_rw_check": 1})
-        write = words.write_port()
-        read  = words.read_port()
+        # A lane group is a part of a beat, or several beats, each in a memory of its own.
+        group_width = config.lanes * PARAMETER_BITS
+        side_bits   = max(0, ceil_log2(group_width) - ceil_log2(config.beat_bits))
+        place_bits  = max(1, ceil_log2(self._beats), side_bits)
+        stores      = []
+        for side in range(1 << side_bits):
+            # A bank is not read while it is filled.
+            store = memory.Memory(shape=config.beat_bits, depth=2 << place_bits - side_bits, init=[],
+                                  attrs={"no_rw_check": 1})
+            m.submodules[f"words_{side}"] = store
+            stores.append((store.write_port(), store.read_port()))
 
         # Filling.
         back   = Signal()           # bank that is filled next
@@ -92,47 +102,65 @@ class Parameters(wiring.Component):
         place  = Signal(place_bits)
         left   = Signal(range(self._beats + 1))
         free   = Signal()
+        taken  = Signal()
         m.d.comb += [
             free.eq(~full.bit_select(back, 1)),
             self.command.ready.eq((left == 0) & free),
             self.i.ready.eq(left != 0),
-            write.addr.eq(Cat(place, back)),
-            write.data.eq(self.i.payload),
-            write.en.eq(self.i.valid & self.i.ready),
+            taken.eq(self.i.valid & self.i.ready),
         ]
+        for side, (write, _) in enumerate(stores):
+            m.d.comb += [
+                write.addr.eq(Cat(place[side_bits:], back)),
+                write.data.eq(self.i.payload),
+                write.en.eq(taken & (place[:side_bits] == side)),
+            ]
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += left.eq(self.command.payload)
             m.d.sync += place.eq(0)
-        with m.If(write.en):
+        with m.If(taken):
             m.d.sync += left.eq(left - 1)
             m.d.sync += place.eq(place + 1)
             with m.If(left == 1):
                 m.d.sync += full.bit_select(back, 1).eq(1)
                 m.d.sync += back.eq(~back)
 
-        # Reading: a beat holds several lane groups, of which one is selected after the memory.
+        # Reading: a beat holds several lane groups, of which one is selected after the memory. Of an embedding row
+        # in a format of its own it holds twice as many, of which two are selected first.
         m.d.comb += self.o.ready.eq(full.bit_select(front, 1))
         with m.If(self.o.pop):
             m.d.sync += full.bit_select(front, 1).eq(0)
             m.d.sync += front.eq(~front)
 
-        group_width = config.lanes * PARAMETER_BITS
-        step_bits   = ceil_log2(config.beat_bits // group_width)
-        m.d.comb += read.addr.eq(Cat((self.o.group >> step_bits)[:place_bits], front))
-        beat = delay(m, read.data, name="beat")
+        fmt         = config.path
+        narrow      = self.o.row if config.embedding is not None else C(0, 1)
+        group       = Mux(narrow, self.o.group >> 1, self.o.group)
+        step_bits   = max(0, ceil_log2(config.beat_bits) - ceil_log2(group_width))
+        for _, read in stores:
+            m.d.comb += read.addr.eq(Cat((group >> step_bits)[:place_bits - side_bits], front))
+        beat = delay(m, Cat(read.data for _, read in stores), name="beat")
         if step_bits:
-            step  = delay(m, self.o.group[:step_bits], 2, name="step")
+            step  = delay(m, group[:step_bits], 2, name="step")
             words = Array(beat[index * group_width:(index + 1) * group_width]
                           for index in range(1 << step_bits))
             beat  = delay(m, words[step], name="selected")
         else:
             beat = delay(m, beat)
 
-        fmt      = config.path
-        shift    = fmt.mantissa_bits - fmt.parameter.mantissa_bits
+        half = delay(m, self.o.group[0], READ_LATENCY - 1, name="half")
         for lane in range(config.lanes):
-            word     = beat[lane * PARAMETER_BITS:][:fmt.parameter.width]
-            exponent = word[fmt.parameter.mantissa_bits:-1]
-            code     = Mux(exponent.any(), Cat(C(0, shift), word), 0)
+            code = _convert(fmt.parameter, fmt, beat.word_select(lane, PARAMETER_BITS))
+            if config.embedding is not None:
+                octets = beat.word_select(half, group_width // 2).word_select(lane, EMBEDDING_BITS)
+                code   = Mux(narrow, _convert(config.embedding, fmt, octets), code)
             m.d.comb += self.o.codes[lane].eq(delay(m, code, name="code"))
         return m
+
+
+def _convert(source: FloatFormat, target: FloatFormat, word: Value) -> Value:
+    """Computes :func:`~terngen.hw.contract.formats.convert` for a code in the lowest bits of a word."""
+    mantissa = Cat(C(0, target.mantissa_bits - source.mantissa_bits), word[:source.mantissa_bits])
+    exponent = word[source.mantissa_bits:source.width - 1]
+    longer   = target.exponent_bits - source.exponent_bits
+    biased   = Cat(exponent[:-1], (~exponent[-1]).replicate(longer), exponent[-1])
+    return Mux(exponent.any(), Cat(mantissa, biased, word[source.width - 1]), 0)

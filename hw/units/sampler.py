@@ -1,23 +1,27 @@
 """The best candidates among the logits."""
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
 
-__all__ = ["LIST_LATENCY", "SHOW_LATENCY", "Sampler", "cycles"]
+__all__ = ["SHOW_LATENCY", "Sampler", "cycles", "list_latency"]
 
 #: Cycles from the choice of a candidate to that candidate.
 SHOW_LATENCY = 2
-#: Cycles from the last one of a transfer to when the lists have its sums.
-LIST_LATENCY = 2
 
 
 def cycles(config: Config) -> int:
     """Cycles from one transfer to the next."""
-    return config.lanes
+    return 1 if config.top_k == 1 else config.lanes
+
+
+def list_latency(config: Config) -> int:
+    """Cycles from the last one of a transfer to when the lists have its sums."""
+    return 3 + ceil_log2(config.lanes) if config.top_k == 1 else 2
 
 
 class Sampler(wiring.Component):
@@ -27,8 +31,9 @@ class Sampler(wiring.Component):
     candidate is the one with the lowest row, as :mod:`terngen.sim.golden.machine` has it. A list
     starts with empty places: the smallest sum and row ``NO_CANDIDATE``.
 
-    A transfer takes :func:`cycles`, one for each sum; the lists have its sums ``LIST_LATENCY`` cycles later. All
-    places of a list compare at once.
+    A transfer takes :func:`cycles`, one for each sum; the lists have its sums :func:`list_latency` cycles later. All
+    places of a list compare at once. Where a list has one place only the best of a transfer can come in, so it takes
+    one cycle, and its sums are compared in a tree.
 
     Parameters
     ----------
@@ -52,7 +57,8 @@ class Sampler(wiring.Component):
     """
 
     def __init__(self, config: Config):
-        self._config = config
+        self._config    = config
+        self._under_way = Signal()          # sums were taken that have not come to the lists
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
                 "slot": config.slot_bits,
@@ -71,44 +77,19 @@ class Sampler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        width, lanes = config.acc_width, config.lanes
+        width  = config.acc_width
 
-        # One sum after the other.
-        busy  = Signal()
-        lane  = Signal(range(lanes))
-        slot  = Signal(config.slot_bits)
-        row   = Signal(32)
-        queue = Signal(data.ArrayLayout(signed(width), lanes))
-        last  = Signal()
-        m.d.comb += [
-            last.eq(lane == lanes - 1),
-            self.i.ready.eq(~busy | last),
-        ]
-        with m.If(busy):
-            m.d.sync += queue.as_value().eq(queue.as_value() >> width)
-            m.d.sync += lane.eq(lane + 1)
-            m.d.sync += row.eq(row + 1)
-            with m.If(last):
-                m.d.sync += busy.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [
-                busy.eq(1),
-                lane.eq(0),
-                slot.eq(self.i.payload.slot),
-                row.eq(self.i.payload.row),
-                queue.eq(self.i.payload.sums),
-            ]
+        busy, slot, row, value = (self._best if config.top_k == 1 else self._one_by_one)(m)
 
         # A sum is compared with all places at once, and moves them one cycle later. Then the next one has been
         # compared with the places as they were: it stands behind those that were moved if it did before, and the
         # place of its predecessor is compared here.
-        value = queue[0]
         offered   = delay(m, busy, reset=True, name="offered")
         is_token  = delay(m, _larger(self.vocab, row), name="is_token")
         new_value = delay(m, value, name="new_value")
         new_row   = delay(m, row, name="new_row")
         beats     = delay(m, _larger(value, new_value), name="beats")
-        m.d.comb += self.idle.eq(~busy & ~offered)
+        m.d.comb += self.idle.eq(~self._under_way & ~busy & ~offered)
 
         # Lists of all slots; every place takes its neighbour's candidate, the new one, or stays.
         rows = []
@@ -152,6 +133,65 @@ class Sampler(wiring.Component):
                 with m.Case(index):
                     m.d.sync += [self.row.eq(shown.row), self.sum.eq(shown.sum)]
         return m
+
+    def _one_by_one(self, m):
+        """Whether there is a sum, its slot, row and value: one sum of a transfer after the other."""
+        width, lanes = self._config.acc_width, self._config.lanes
+        busy  = Signal()
+        lane  = Signal(range(lanes))
+        slot  = Signal(self._config.slot_bits)
+        row   = Signal(32)
+        queue = Signal(data.ArrayLayout(signed(width), lanes))
+        last  = Signal()
+        m.d.comb += [
+            last.eq(lane == lanes - 1),
+            self.i.ready.eq(~busy | last),
+        ]
+        with m.If(busy):
+            m.d.sync += queue.as_value().eq(queue.as_value() >> width)
+            m.d.sync += lane.eq(lane + 1)
+            m.d.sync += row.eq(row + 1)
+            with m.If(last):
+                m.d.sync += busy.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                busy.eq(1),
+                lane.eq(0),
+                slot.eq(self.i.payload.slot),
+                row.eq(self.i.payload.row),
+                queue.eq(self.i.payload.sums),
+            ]
+        return busy, slot, row, queue[0]
+
+    def _best(self, m):
+        """The same, of the best token of a transfer, the first of equal ones."""
+        width, bits = self._config.acc_width, ceil_log2(self._config.lanes)
+        cycles  = list_latency(self._config) - 1
+        payload = self.i.payload
+        m.d.comb += self.i.ready.eq(1)
+
+        # A transfer begins at a multiple of the lanes.
+        sums  = delay(m, payload.sums, name="sums")
+        whole = delay(m, _larger(self.vocab[bits:], payload.row[bits:]), name="whole")
+        part  = delay(m, self.vocab[bits:] == payload.row[bits:], name="part")
+        best  = [(delay(m, Mux(whole | (part & (lane < self.vocab[:bits])), sums[lane].as_unsigned(), 1 << width - 1),
+                        name=f"token_{lane}").as_signed(), C(lane, bits)) for lane in range(self._config.lanes)]
+        while len(best) > 1:
+            best = [self._better(m, *pair) for pair in zip(best[::2], best[1::2])]
+        [(value, lane)] = best
+
+        coming = Signal(cycles)
+        m.d.sync += coming.eq(Cat(self.i.valid, coming))
+        m.d.comb += self._under_way.eq(coming[:-1].any())
+        return (coming[-1], delay(m, payload.slot, cycles, name="slot"),
+                Cat(lane, delay(m, payload.row[bits:], cycles, name="row")), value)
+
+    @staticmethod
+    def _better(m, first, second):
+        """The larger of two values with their lanes, one cycle later; the first if they are equal."""
+        (value, lane), (other, other_lane) = first, second
+        larger = _larger(other, value)
+        return (delay(m, Mux(larger, other, value), name="best"), delay(m, Mux(larger, other_lane, lane), name="lane"))
 
 
 def _larger(a, b):

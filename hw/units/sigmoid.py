@@ -1,6 +1,6 @@
 """Logistic function of floats, by table."""
 
-from amaranth import C, Cat, Module, Mux
+from amaranth import C, Cat, Module, Mux, Signal
 from amaranth.hdl import EnableInserter
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -23,6 +23,9 @@ class Sigmoid(wiring.Component):
     ----------
     fmt : :class:`~terngen.hw.contract.formats.FloatFormat`
         Format of operand and result.
+    partner : :class:`Sigmoid` or None
+        Another one, for the same format and enabled in the same cycles, that has the table of both: a block RAM has
+        two ports.
 
     Members
     -------
@@ -36,8 +39,14 @@ class Sigmoid(wiring.Component):
 
     LATENCY = 7
 
-    def __init__(self, *, fmt):
-        self._fmt = fmt
+    def __init__(self, *, fmt, partner=None):
+        self._fmt      = fmt
+        self._partner  = partner
+        self._address  = Signal(range(formats.SIGMOID_ENTRIES))
+        self._entry    = Signal(fmt.width - 2)
+        self._sharers  = [self]
+        if partner is not None:
+            partner._sharers.append(self)
         super().__init__({
             "en": In(1, init=1),
             "a":  In(fmt.width),
@@ -68,14 +77,17 @@ class Sigmoid(wiring.Component):
         # Address: blocks of 256 cells.
         cell, _ = shift_right(m, cell, amount)
         address = delay(m, Cat(cell[:8], (base + cell[8])[:3]), name="address")
+        m.d.comb += self._address.eq(address)
 
         # Table of s = sigmoid(-|x|). It is at most 1/2: sign and highest bit of the exponent are zero.
-        m.submodules.table = table = memory.Memory(
-            shape=high - 1, depth=formats.SIGMOID_ENTRIES,
-            init=[int(code) for code in formats.sigmoid_table(self._fmt)])
-        port = table.read_port()
-        m.d.comb += port.addr.eq(address)
-        tail = delay(m, port.data, name="tail")
+        if self._partner is None:
+            m.submodules.table = table = memory.Memory(
+                shape=high - 1, depth=formats.SIGMOID_ENTRIES,
+                init=[int(code) for code in formats.sigmoid_table(self._fmt)])
+            for sharer in self._sharers:
+                port = table.read_port()
+                m.d.comb += [port.addr.eq(sharer._address), sharer._entry.eq(port.data)]
+        tail = delay(m, self._entry, name="tail")
 
         # Align s to one: its exponent field, inverted, is the distance. Two bits are kept below the mantissa,
         # one because results below one are finer than one by a bit, and one to round by.

@@ -239,6 +239,8 @@ class InverseRoot(wiring.Component):
         b       = Signal(size + bits + 4)
         root    = Signal(self._digits)
         left    = Signal(range(max(self._digits, self._wide + self._narrow) + 1))
+        wide    = Signal()                  # the step that comes is a wide one
+        last    = Signal()                  # in the cycle before, one was left
         significand = Signal(bits + 2)
         rest    = Signal(len(a) + 3)
         more    = Signal(len(b))            # b for each bit that may be next
@@ -248,6 +250,7 @@ class InverseRoot(wiring.Component):
             rest.eq((a << 2) - b),
             more.eq((b << 1) + triple),
             less.eq((b << 1) - x),
+            last.eq(left == 1),
         ]
         with m.FSM():
             with m.State("Idle"):
@@ -257,6 +260,7 @@ class InverseRoot(wiring.Component):
                     empty.eq(~self.i.payload.sum.any()),
                     field.eq(fmt.bias + (below + odd - _SUM_BITS) // 2 - (self.i.payload.highest << 2)),
                     left.eq(self._wide + self._narrow),
+                    wide.eq(1),
                 ]
                 with m.If(self.i.valid):
                     m.next = "Normalise"
@@ -266,14 +270,15 @@ class InverseRoot(wiring.Component):
                     b.eq(x),
                     triple.eq(x + (x << 1)),
                     left.eq(left - 1),
+                    wide.eq(left > self._narrow + 1),
                 ]
-                with m.If(left == 0):
+                with m.If(last):
                     m.d.sync += left.eq(self._digits)
                     m.next = "Root"
-                with m.Elif((left > self._narrow) & ~operand[-_WIDE_STEP:].any()):
+                with m.Elif(wide & ~operand[-_WIDE_STEP:].any()):
                     m.d.sync += operand.eq(operand << _WIDE_STEP)
                     m.d.sync += field.eq(field + _WIDE_STEP // 2)
-                with m.Elif((left <= self._narrow) & ~operand[-2:].any()):
+                with m.Elif(~wide & ~operand[-2:].any()):
                     m.d.sync += operand.eq(operand << 2)
                     m.d.sync += field.eq(field + 1)
             with m.State("Root"):
@@ -285,7 +290,7 @@ class InverseRoot(wiring.Component):
                         a.eq(Mux(rest[-1], a << 2, rest)),
                         b.eq(Mux(rest[-1], less, more)),
                     ]
-                    with m.If(left == 1):
+                    with m.If(last):
                         m.next = "Round"
             with m.State("Round"):
                 m.d.sync += significand.eq((root + 1)[1:])

@@ -132,7 +132,7 @@ class Sums(wiring.Component):
         tags  = [Signal.like(self.tags.as_value(), name=f"tags_{index}") for index in range(2)]
         drain = self.drain
         m.d.comb += [
-            self.free.eq(used != 2),
+            self.free.eq(~used[1]),
             self.idle.eq(used == full),
             drain.ready.eq(full != 0),
             drain.tags.eq(Mux(front, tags[1], tags[0])),

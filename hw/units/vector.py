@@ -26,7 +26,8 @@ from terngen.hw.units.multiply import Multiply
 from terngen.hw.units.parameters import ParametersSignature
 from terngen.hw.units.reciprocal import Reciprocal
 from terngen.hw.units.recurrence import Recurrence
-from terngen.hw.units.sampler import LIST_LATENCY, Sampler
+from terngen.hw.units.sampler import Sampler, list_latency
+from terngen.hw.units.sampler import cycles as sampler_cycles
 from terngen.hw.units.sigmoid import Sigmoid
 from terngen.hw.units.site import SiteMultiply
 from terngen.hw.units.squaresum import SquareSum
@@ -59,7 +60,7 @@ class _Lane:
         self.dequantise = Multiply(fmt=fmt, multiplier=sites.dequantise)
         self.sigmoid    = Sigmoid(fmt=fmt)
         self.silu       = Multiply(fmt=fmt, multiplier=sites.silu)
-        self.sigmoid_h  = Sigmoid(fmt=fmt)
+        self.sigmoid_h  = Sigmoid(fmt=fmt, partner=self.sigmoid)
         self.silu_h     = Multiply(fmt=fmt, multiplier=sites.silu)
         self.output     = Multiply(fmt=fmt, multiplier=sites.output)
         self.glu        = Multiply(fmt=fmt, multiplier=sites.glu)
@@ -113,10 +114,11 @@ class Timing:
             The root of the sum of squares is taken.
         """
         groups = self.config.groups(length)
-        stream = (groups - 1) * self.config.lanes + 1 if op is Op.LOGITS else groups
+        pace   = sampler_cycles(self.config) if op is Op.LOGITS else 1
+        stream = (groups - 1) * pace + 1
         leave  = self.result[op] + self.leave
         if op is Op.LOGITS:                             # the last group still has to be sampled
-            leave = max(leave, self.result[op] + self.config.lanes - 1 + LIST_LATENCY)
+            leave = max(leave, self.result[op] + pace - 1 + list_latency(self.config))
         each   = 2 + stream + leave + 1 + 1             # begin and end, drain, scalars
         if op in DRAINS:
             each += 2 * (self.scale + 1)
@@ -144,7 +146,7 @@ class Vector(wiring.Component):
 
         r * w = y --> Y and peak, squares, or int8 codes
 
-    Throughput is one lane group per cycle, except that the sampler takes one lane in a cycle.
+    Throughput is one lane group per cycle, except that a sampler of several candidates takes one lane in a cycle.
     Pipeline and scalars of each pass add their latency; :meth:`cycles` is the sum.
 
     Parameters
@@ -254,12 +256,14 @@ class Vector(wiring.Component):
         op         = descriptor.opcode
         groups     = Signal(config.group_bits + 1)
         last_group = Signal(config.group_bits + 1)
+        below      = Signal(config.group_bits + 1)                  # the group before the last one
         drains     = Signal()
         weighted   = Signal()
         # A descriptor comes two cycles before its first group enters, and stays until its last one has left.
         m.d.sync += [
             groups.eq((descriptor.length + lanes - 1) >> (lanes.bit_length() - 1)),
             last_group.eq(groups - 1),
+            below.eq(groups - 2),
         ]
         m.d.comb += [
             drains.eq(_any(op, DRAINS)),
@@ -294,8 +298,10 @@ class Vector(wiring.Component):
         start     = Signal()                                        # a pass begins
         issue     = Signal()                                        # a group enters
         issued    = Signal(config.group_bits + 1)
+        at_last   = Signal()                                        # the next group to enter is the last one
         finished  = Signal(config.group_bits + 1)
         finish    = Signal()                                        # a group has left
+        all_left  = Signal()                                        # the last one has
         scale     = Signal(width)
         highest   = Signal(width - 1)                               # peak of this pass so far
         pace      = Signal(range(lanes))
@@ -309,9 +315,9 @@ class Vector(wiring.Component):
                                   self.mask.bit_select(slot, 1)))
 
         with m.If(start):
-            m.d.sync += finished.eq(0)
+            m.d.sync += [finished.eq(0), all_left.eq(0)]
         with m.Elif(finish):
-            m.d.sync += finished.eq(finished + 1)
+            m.d.sync += [finished.eq(finished + 1), all_left.eq(finished == last_group)]
 
         m.submodules.scale = scale_mul = self._scale
         scale_wait = Signal(range(scale_mul.LATENCY + 1))
@@ -329,8 +335,11 @@ class Vector(wiring.Component):
             self.codes.slot.eq(slot),
         ]
         # The lists are emptied a cycle later, when the decision to begin is over.
-        opens = Signal()
-        m.d.comb += sampler.clear.eq(Mux(delay(m, opens, reset=True, name="cleared"), self.mask, 0))
+        opens   = Signal()
+        cleared = delay(m, opens, reset=True, name="cleared")
+        m.d.comb += sampler.clear.eq(Mux(cleared, self.mask, 0))
+        with m.If(cleared):
+            m.d.sync += row.eq(0)
         term = Signal()     # the last term of a sum of squares is offered
         with m.FSM():
             with m.State("Idle"):
@@ -345,13 +354,12 @@ class Vector(wiring.Component):
                           & (self.sums.ready | ~drains)
                           & (self.weights.ready | ~weighted)
                           & (self.codes.free | (op != Op.QUANTISE))):
-                    with m.If((op == Op.LOGITS) & descriptor.first):
-                        m.d.comb += opens.eq(1)
-                        m.d.sync += row.eq(0)
+                    m.d.comb += opens.eq((op == Op.LOGITS) & descriptor.first)
                     m.next = "Slot"
             with m.State("Slot"):
                 m.d.comb += start.eq(1)
                 m.d.sync += issued.eq(0)
+                m.d.sync += at_last.eq(groups == 1)
                 m.d.sync += pace.eq(0)
                 m.d.sync += scale_wait.eq(scale_mul.LATENCY)
                 m.d.comb += scale_mul.a.eq(descriptor.scale)
@@ -379,15 +387,16 @@ class Vector(wiring.Component):
                     m.next = "Stream"
             with m.State("Stream"):
                 m.d.comb += issue.eq(pace == 0)
-                # The sampler takes one lane in a cycle.
+                # The sampler may take one lane in a cycle.
                 with m.If(flag(Op.LOGITS)):
-                    m.d.sync += pace.eq(Mux(pace == lanes - 1, 0, pace + 1))
+                    m.d.sync += pace.eq(Mux(pace == sampler_cycles(config) - 1, 0, pace + 1))
                 with m.If(issue):
                     m.d.sync += issued.eq(issued + 1)
-                    with m.If(issued == last_group):
+                    m.d.sync += at_last.eq(issued == below)
+                    with m.If(at_last):
                         m.next = "Drain"
             with m.State("Drain"):
-                with m.If((finished == groups) & sampler.idle):
+                with m.If(all_left & sampler.idle):
                     with m.If(flag(*SCANS)):
                         m.next = "Invert peak"
                     with m.Elif(flag(Op.SQUARE) & descriptor.last):
@@ -525,6 +534,7 @@ class Vector(wiring.Component):
         w_read = Signal()
         m.d.comb += w_read.eq(result(-parameters.READ_LATENCY, _WEIGHTED))
         m.d.comb += self.weights.group.eq(counter(w_read, "w_read", begin=start))
+        m.d.comb += self.weights.row.eq(flag(Op.EMBED))
 
         # State core.
         m.submodules.recurrence = recurrence = self._recurrence

@@ -32,6 +32,17 @@ async def filled(load, rng):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def plays_what_it_began_with(dut):
+    """It must come first: a reset does not bring back what was there."""
+    depth = int(os.environ["DEPTH"])
+    _, play, beats = drivers(dut, random.Random(int(os.environ["SEED"])))
+    await reset(dut)
+    play.send([{"start": 0, "count": depth}])
+    assert [beat.to_unsigned() for beat in await beats.get(depth)] == [
+        *(7 * place % 251 for place in range(depth - 1)), 0]
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(i_stall=[0, 0.4], o_stall=[0, 0.4])
 async def plays_what_was_loaded(dut, i_stall, o_stall):
     rng = random.Random(int(os.environ["SEED"]))

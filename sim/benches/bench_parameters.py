@@ -11,7 +11,7 @@ from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 from cocotb.utils import get_sim_time
 
 from terngen.hw.contract import tape
-from terngen.hw.contract.config import Config
+from terngen.hw.contract.config import PARAMETER_BITS, Config
 from terngen.hw.units.parameters import PUSH_CYCLES, READ_LATENCY
 from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Source, reset
 
@@ -22,19 +22,21 @@ rng = np.random.default_rng(int(os.environ["SEED"]))
 
 
 class Vector:
-    """A parameter vector, on the tape and as it must be read."""
+    """A parameter vector or an embedding row, on the tape and as it must be read."""
 
     def __init__(self, length: int):
-        words  = rng.integers(0, 1 << CONFIG.path.parameter.width, length)
+        self.is_row = bool(rng.integers(2))
+        fmt    = CONFIG.embedding_format if self.is_row else CONFIG.path.parameter
+        words  = rng.integers(0, 1 << fmt.width, length)
         # Of some the exponent field is zero, which makes all of them zero.
-        words  = np.where(rng.random(length) < 0.1, words & CONFIG.path.parameter.smallest - 1, words)
-        octets = tape.pack_parameters(CONFIG, words)
+        words  = np.where(rng.random(length) < 0.1, words & fmt.smallest - 1, words)
+        octets = tape.pack_embedding(CONFIG, words[None]) if self.is_row else tape.pack_parameters(CONFIG, words)
         size   = CONFIG.beat_bytes
         self.beats  = [int.from_bytes(octets[place:place + size], "little")
                        for place in range(0, len(octets), size)]
         padded      = CONFIG.groups(length) * CONFIG.lanes
-        self.groups = tape.unpack_parameters(CONFIG, octets.ljust(2 * padded, b"\0"),
-                                             padded).reshape(-1, CONFIG.lanes)
+        unpack      = tape.unpack_embedding if self.is_row else tape.unpack_parameters
+        self.groups = unpack(CONFIG, octets.ljust(2 * padded, b"\0"), padded).reshape(-1, CONFIG.lanes)
 
 
 class Harness:
@@ -45,7 +47,7 @@ class Harness:
         self.stall    = o_stall
         self.commands = Source(dut, "command", stall=lambda: rng.random() < i_stall)
         self.beats    = Source(dut, "i", stall=lambda: rng.random() < i_stall)
-        dut.o__group.value = dut.o__pop.value = 0
+        dut.o__group.value = dut.o__row.value = dut.o__pop.value = 0
 
     def send(self, vectors):
         self.commands.send(len(vector.beats) for vector in vectors)
@@ -66,6 +68,7 @@ class Harness:
         due   = deque([None] * READ_LATENCY)
         while queue or any(group is not None for group in due):
             await RisingEdge(dut.clk)
+            dut.o__row.value = vector.is_row
             due.append(queue.popleft() if queue and rng.random() >= self.stall else None)
             if due[-1] is not None:
                 dut.o__group.value = due[-1]
@@ -80,8 +83,10 @@ class Harness:
 
 
 def draw(count: int) -> list[Vector]:
-    return [Vector(int(rng.choice([1, CONFIG.lanes, CONFIG.wide, rng.integers(1, CONFIG.wide + 1)])))
-            for _ in range(count)]
+    """Vectors of any length; of whole lane groups, as they are in machines, where a beat does not fill one."""
+    least   = CONFIG.lanes if CONFIG.lanes * PARAMETER_BITS > CONFIG.beat_bits else 1
+    lengths = [rng.choice([1, CONFIG.lanes, CONFIG.wide, rng.integers(1, CONFIG.wide + 1)]) for _ in range(count)]
+    return [Vector(int(-(-length // least) * least)) for length in lengths]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -101,12 +106,12 @@ async def loses_no_cycle(dut):
     await reset(dut)
     harness.send(vectors)
     cycle  = await harness.ready()
-    beats  = len(vectors[0].beats)
+    first, second, _ = (len(vector.beats) for vector in vectors)
     starts = harness.beats.cycles
-    assert cycle - harness.beats.cycles[beats - 1] == PUSH_CYCLES
-    await ClockCycles(dut.clk, 4 * beats)
+    assert cycle - harness.beats.cycles[first - 1] == PUSH_CYCLES
+    await ClockCycles(dut.clk, 4 * first + 4 * second)
     # Two vectors are held, and the third waits.
-    assert harness.beats.cycles == [starts[0] + beat + beat // beats for beat in range(2 * beats)]
+    assert harness.beats.cycles == [starts[0] + beat + (beat >= first) for beat in range(first + second)]
     assert len(harness.commands.cycles) == 2
     for vector in vectors:
         await harness.ready()

@@ -11,7 +11,7 @@ from cocotb.utils import get_sim_time
 from terngen.hw.contract import tape
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Mark, Op
-from terngen.hw.units.sampler import LIST_LATENCY, SHOW_LATENCY, Sampler, cycles
+from terngen.hw.units.sampler import SHOW_LATENCY, Sampler, cycles, list_latency
 from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Source, reset
 from terngen.sim.golden.machine import GoldenMachine
 
@@ -121,7 +121,7 @@ async def throughput(dut):
     await harness.tile(draw(20), [0], first=True, vocab=1 << 20)
     taken = harness.source.cycles
     assert np.diff(taken).tolist() == [cycles(CONFIG)] * 19
-    assert await harness.idle() - taken[-1] == cycles(CONFIG) + LIST_LATENCY
+    assert await harness.idle() - taken[-1] == cycles(CONFIG) + list_latency(CONFIG)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -148,13 +148,15 @@ async def equals_golden_machine(dut, i_stall, o_stall):
 
     async def execute(fields, slot=0):
         vector, taken = fields["parameters"], fields["sums"]
-        widened = padded(formats.widen_parameter(fmt, vector), config.lanes)
+        is_row  = fields["opcode"] is Op.EMBED
+        widened = padded(formats.convert(config.embedding_format if is_row else fmt.parameter, fmt, vector),
+                         config.lanes)
         groups  = [padded(row, config.lanes) for row in taken]
         weights.front = lambda group: pack(widened[group % len(widened)], fmt.width)
         rows.front = lambda slot, group: pack(groups[slot % config.slots][group % len(widened)],
                                               config.acc_width)
         dut.sums__tags.value = pack(fields["tags"], fmt.width)
-        needs["weights"] = bool(fields["weighted"]) or fields["opcode"] is Op.EMBED
+        needs["weights"] = bool(fields["weighted"]) or is_row
         needs["sums"]    = fields["opcode"] in DRAINS
         needs["codes"]   = fields["opcode"] is Op.QUANTISE
         plain = {name: fields[name] for name in fields if name not in ("parameters", "sums", "tags")}
@@ -164,6 +166,7 @@ async def equals_golden_machine(dut, i_stall, o_stall):
         active = 1 if fields["opcode"] is Op.EMBED else int(dut.mask.value).bit_count()
         cycles = unit.cycles(fields["opcode"], fields["length"], active=active, last=last)
         assert o_stall or spent[0] == cycles
+        assert int(dut.weights__row.value) == is_row
 
     known = np.zeros(golden.h.shape, bool)
     for _ in range(int(os.environ["ROUNDS"])):
@@ -189,10 +192,10 @@ async def equals_golden_machine(dut, i_stall, o_stall):
         for slot in on:
             row = {"opcode": Op.EMBED, "length": hidden, "weighted": 0, "tags": [0] * config.slots,
                    "parameters": formats.from_float(
-                       fmt.parameter, np.random.default_rng(rng.getrandbits(32)).normal(0, 1, hidden)),
+                       config.embedding_format, np.random.default_rng(rng.getrandbits(32)).normal(0, 1, hidden)),
                    "sums": np.zeros((config.slots, hidden), np.int64)}
-            golden.image = np.frombuffer(tape.pack_parameters(config, row["parameters"]), np.uint8)
-            golden.embed({slot: 0}, 0, config.parameter_beats(hidden), hidden)
+            golden.image = np.frombuffer(tape.pack_embedding(config, row["parameters"][None]), np.uint8)
+            golden.embed({slot: 0}, 0, config.embedding_beats(hidden), hidden)
             await execute(row, slot)
         for fields in program:
             plain  = {name: value for name, value in fields.items()

@@ -170,7 +170,7 @@ class GoldenMachine:
             octets = self.image[row * size:(row + beats) * size]
             if len(octets) < beats * size:
                 raise MachineFault(f"Token {tokens[int(slot)]} has no embedding on this tape")
-            self.x[slot, :hidden] = tape.unpack_parameters(self.config, octets, hidden)
+            self.x[slot, :hidden] = tape.unpack_embedding(self.config, octets, hidden)
         self._report(Op.EMBED, -1, slots, {"value": self.x[slots, :hidden]})
 
     def play(self, mark: tape.Mark, slots: Sequence[int] | None = None, *,

@@ -13,7 +13,8 @@ from terngen.host.convert.geometry import Geometry
 from terngen.host.errors import CheckpointError, ConfigError, OutputError
 from terngen.hw.contract import formats
 from terngen.hw.contract.config import PRESETS
-from terngen.hw.contract.tape import Mark, Op, Tape, unpack_matrix, unpack_parameters, walk
+from terngen.hw.contract.formats import FloatFormat
+from terngen.hw.contract.tape import Mark, Op, Tape, unpack_embedding, unpack_matrix, unpack_parameters, walk
 from terngen.sim.golden.reference import Reference
 from terngen.sim.golden.sequence import Sequence
 
@@ -181,6 +182,22 @@ def test_embedding(compiled):
         np.testing.assert_allclose(formats.to_float(tape.config.path, codes), exact, rtol=2**-10, atol=1e-8)
 
 
+def test_embedding_of_eight_bits(compiled):
+    """Rows take half as many beats, and nothing else changes."""
+    _, plain         = compiled("tiny")
+    plain            = dataclasses.replace(plain, image=np.array(plain.image))      # the next one takes its file
+    checkpoint, tape = compiled("tiny", embedding=FloatFormat(4, 3))
+    assert 2 * tape.model["embedding_beats"] == plain.model["embedding_beats"]
+    size   = tape.config.beat_bytes
+    codes  = unpack_embedding(tape.config, tape.image[77 * tape.model["embedding_beats"] * size:],
+                              tape.model["hidden_size"])
+    exact  = checkpoint.rows("model.embeddings.weight", 77, 78)[0]
+    # Three bits of mantissa; below 2**-6 there is only zero.
+    np.testing.assert_allclose(formats.to_float(tape.config.path, codes), exact, rtol=2**-4, atol=2**-7)
+    rest, before = (np.array(each.image[each.section("embedding").count * size:]) for each in (tape, plain))
+    assert np.array_equal(rest, before)
+
+
 def test_report(reference, tmp_path):
     checkpoint = Checkpoint.open(reference / "tiny")
     seen   = []
@@ -248,7 +265,7 @@ def test_does_not_fit(reference):
 
 def test_config_wrong(reference):
     geometry = Checkpoint.open(reference / "tiny").geometry
-    with pytest.raises(ConfigError, match=r"^There is no configuration 'huge'; there are tiny, small, wide$"):
+    with pytest.raises(ConfigError, match=r"^There is no configuration 'huge'; there are tiny, small, wide, onchip$"):
         default_config(geometry, "huge")
     with pytest.raises(ConfigError, match=r"^Slots must be from 1 to 16, not 17$"):
         default_config(geometry, slots=17)

@@ -27,8 +27,9 @@ def memories(fragment, path=()):
     {},
     {"variant": ArrayVariant.TABLE, "slots": 4, "lanes": 4, "builders": 1},
     {"beat_bits": 16, "row_lanes": 1, "lanes": 1, "prefetch": 1024},
+    {"beat_bits": 32, "lanes": 8},
     {"beat_bits": 128, "row_lanes": 4, "lanes": 2, "slots": 2, "history": 64},
-], ids=["tree", "tables", "narrow", "parts"])
+], ids=["tree", "tables", "narrow", "lanes", "parts"])
 def test_stores(changes):
     """Every memory of a machine is on the list, and nothing else."""
     config = Config(**SMALL, **changes)
@@ -58,6 +59,19 @@ CHOSEN = {
 def test_blocks(width):
     assert [area.blocks(area.Store("", width, depth)) for depth in DEPTHS] == CHOSEN[width]
     assert area.blocks(area.Store("", width, 4096, at_once=True)) == 0
+
+
+def test_distributed():
+    """Memories of up to so many words have none."""
+    config = Config(**SMALL)
+    small  = sum(store.count * area.blocks(store) for store in area.stores(config) if store.depth <= 256)
+    assert small > 0
+    assert area.block_rams(config, distributed=256) == area.block_rams(config) - small
+
+
+def test_tape_block_rams():
+    """57 block RAMs of 9 bits for each 2048 beats of 512 bits, 15 of 36 for the rest."""
+    assert area.tape_block_rams(Config(beat_bits=512), 6339) == 3 * 57 + 15
 
 
 def test_dsps():

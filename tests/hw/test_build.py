@@ -101,6 +101,13 @@ def test_memory_rule_elsewhere():
         for number, line in enumerate(text.splitlines())]
 
 
+def test_distributed():
+    """Small memories leave block RAM to others."""
+    assert build.synthesise(Store(attrs={"no_rw_check": 1}), distributed=1023).block_rams == 1
+    area = build.synthesise(Store(attrs={"no_rw_check": 1}), distributed=1024)
+    assert (area.block_rams, area.cells["TRELLIS_DPR16X4"]) == (0, 5 * 64)
+
+
 def test_register_of_block_ram():
     """One that a reset clears is none."""
     [free]  = cells(Store(attrs={"no_rw_check": 1}), "DP16KD")

@@ -17,6 +17,7 @@ from terngen.host.device import Device
 from terngen.host.layout import Layout
 from terngen.hw import estimate
 from terngen.hw.contract.config import ArrayVariant, Config
+from terngen.hw.contract.formats import FloatFormat
 from terngen.hw.contract.tape import walk
 from terngen.hw.tape.reader import TapeReader
 from terngen.sim.memory import MemoryModel
@@ -105,6 +106,7 @@ SHORT = {"tiny-3", "tiny-table", "fairy"}
 MACHINES = {
     "tiny-3":      (TINY,  {"slots": 3}),
     "tiny-narrow": (TINY,  {"preset": "tiny", "prefetch": 2}),
+    "tiny-octets": (TINY,  {"embedding": FloatFormat(4, 3), "slots": 2}),
     "tiny-wide":   (TINY,  {"preset": "wide", "slots": 2}),
     "tiny-table":  (TINY,  {"variant": ArrayVariant.TABLE, "builders": 1, "row_lanes": 2, "lanes": 4, "slots": 2}),
     "fairy":       (FAIRY, {}),

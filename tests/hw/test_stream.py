@@ -9,7 +9,7 @@ from amaranth.hdl import EnableInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from terngen.hw.stream import Streamed, delay
+from terngen.hw.stream import Relay, Streamed, delay
 from terngen.sim import stream
 
 
@@ -45,6 +45,25 @@ class Delayed(wiring.Component):
         m = Module()
         m.d.comb += self.o.eq(delay(m, self.i, en=self.en if self.held else None, **self.options))
         return m
+
+
+@pytest.mark.parametrize("i_stall, o_stall", [(0, 0), (0.4, 0), (0, 0.4), (0.4, 0.4)])
+def test_relay(i_stall, o_stall):
+    rng    = random.Random(1)
+    values = [rng.getrandbits(8) for _ in range(100)]
+    dut    = Relay(8)
+    actual = []
+
+    async def i_testbench(ctx):
+        await stream.put(ctx, dut.i, values, stall=lambda: rng.random() < i_stall)
+
+    async def o_testbench(ctx):
+        actual.extend(await stream.get(ctx, dut.o, len(values), stall=lambda: rng.random() < o_stall))
+
+    cycles = stream.run(dut, i_testbench, o_testbench)
+    assert actual == values
+    if not i_stall and not o_stall:
+        assert cycles == len(values) + Relay.LATENCY_CYCLES
 
 
 @pytest.mark.parametrize("i_stall, o_stall", [(0, 0), (0.4, 0), (0, 0.4), (0.4, 0.4)])

@@ -13,9 +13,12 @@ import pytest
 
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError
+from terngen.hw import estimate
+from terngen.hw.contract import regs
 from terngen.hw.contract.config import ArrayVariant, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
 from terngen.hw.contract.tape import Op, pack_descriptor, walk
+from terngen.hw.tape.onchip import OnChipTape
 from terngen.sim.bench import Bench, greedy
 from terngen.sim.memory import MemoryModel
 
@@ -29,9 +32,10 @@ def bench():
     """Makes machines that are checked, and lets go of them."""
     made = []
 
-    def make(tape, **options):
+    def make(tape, *, load=True, **options):
         made.append(Bench(tape, **options))
-        made[-1].device.load()
+        if load:
+            made[-1].device.load()
         return made[-1]
 
     yield make
@@ -258,6 +262,27 @@ def test_on_chip(make_tape, bench):
     assert machine.gate()["mismatches"] == 0
 
 
+def test_comes_with_model(make_tape, bench):
+    """A machine that a bitstream makes: nobody loads it, and it goes on by itself, in as many cycles as foretold."""
+    tape     = make_tape("tests/data/reference/tiny", "onchip", beat_bits=256, lanes=4)
+    machine  = bench(tape, load=False, onchip=tape)
+    machine.checked.golden.write(regs.TAPE_BASE, tape.image.tobytes())
+    made     = list(machine.device.decode({0: 3}, 5, reset=[0]))
+    [counted] = machine.device.counters
+    outcome  = machine.gate()
+    assert (outcome["gate"], outcome["mismatches"]) == ("pass", 0)
+    assert outcome["values_compared"] > 50_000
+    parts  = [tape.marks["layers"], tape.marks["head"]]
+    played = [fields for mark in parts for _, fields, _ in walk(tape.config, tape.image, mark)]
+    model  = tape.model
+    steps  = [estimate.step(tape.config, played, active=1, tokens={0: token}, hidden=model["hidden_size"],
+                            embedding=(model["embedding_start"], model["embedding_beats"]), start=parts[0].start,
+                            count=sum(mark.count for mark in parts),
+                            source=estimate.Source(latency=OnChipTape.LATENCY_CYCLES))
+              for token in [3, *(token[0] for token in made[:-1])]]
+    assert (counted.cycles, counted.beats) == (sum(step.cycles for step in steps), sum(step.beats for step in steps))
+
+
 def test_striped(make_tape, bench):
     """A tape over four memories, loaded through the link and their ports; each has random latencies and stalls."""
     tape    = make_tape("tests/data/reference/tiny", slots=1)
@@ -295,6 +320,7 @@ VARIANTS = {
     "bfloat":  ("small", {"path": FloatFormat(8, 7), "slots": 2}),
     "narrow":  ("small", {"beat_bits": 16, "lanes": 1}),
     "table":   ("small", {"variant": ArrayVariant.TABLE, "row_lanes": 4, "builders": 1, "lanes": 8, "slots": 8}),
+    "onchip":  ("onchip", {}),
     "lanes":   ("wide", {"variant": ArrayVariant.TABLE, "lanes": 2}),
 }
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from terngen.hw import build
+from terngen.host.models import open_model
+from terngen.hw import area, build
 
 
 def test_synth(terngen):
@@ -28,6 +29,7 @@ def test_refused(refused):
                                                 r"not 'divider'\.")
     refused("synth", "add", "--target", "xc7", "--pnr", code=2,
             message=r"Invalid value for --pnr: Only ecp5 can be placed and routed, not xc7\.")
+    refused("synth", "onchip", code=2, message=r"Component onchip comes with a model; name it with --model\.")
     refused("synth", "add", "--config", "huge", code=4, message=r"There is no configuration 'huge'")
 
 
@@ -55,3 +57,13 @@ def test_geometry(terngen, refused):
     refused("synth", "add", "--geometry", "370m", "--model", "tape", code=2,
             message=r"Either a model or --geometry can be given, not both\.")
     refused("synth", "add", "--lanes", "4", code=2, message=r".* can only be given with --geometry\.")
+
+
+@pytest.mark.long
+def test_onchip(terngen, tiny):
+    """A machine with its model takes the block RAMs that were counted."""
+    values = terngen("synth", "onchip", "--model", tiny, "--config", "tiny", "--distributed", "64", "--json").values
+    tape   = open_model(tiny, config="tiny")
+    assert values["digest"] == tape.config.digest.hex()
+    assert values["block_rams"] == (area.block_rams(tape.config, distributed=64)
+                                    + area.tape_block_rams(tape.config, tape.beats))

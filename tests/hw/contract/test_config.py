@@ -27,6 +27,10 @@ from terngen.hw.contract.formats import FloatFormat, Multiplier
     ({"prefetch": 3},             r"^Prefetch must be a power of two from 2 to 65536, not 3$"),
     ({"top_k": 16},               r"^Top-k must be from 1 to 15, not 16$"),
     ({"path": FloatFormat(8, 15)}, r"^Path format must have at most 23 bits, not 24$"),
+    ({"embedding": FloatFormat(4, 4)},
+     r"^Embedding format must have at most 8 bits, and no field longer than that of the path \(e6m11\), not e4m4$"),
+    ({"embedding": FloatFormat(6, 1), "path": FloatFormat(5, 7)}, r"^Embedding format .* \(e5m7\), not e6m1$"),
+    ({"embedding": FloatFormat(2, 5), "path": FloatFormat(5, 4)}, r"^Embedding format .* \(e5m4\), not e2m5$"),
     ({"path": FloatFormat(4, 3), "sites": Sites(glu=Multiplier("lmul-8"))},
      r"^Offset of lmul-8 must be less than one \(8 steps\) in e4m3, not 8$"),
 ])
@@ -53,7 +57,8 @@ def test_digest_depends_on_everything():
     changes = [{"variant": ArrayVariant.TABLE}, {"variant": ArrayVariant.TABLE, "builders": 2},
                {"beat_bits": 128}, {"row_lanes": 4}, {"lanes": 4}, {"slots": 2}, {"hidden": 128}, {"wide": 2048},
                {"rows": 2048}, {"state": 4096}, {"prefetch": 128}, {"top_k": 4},
-               {"path": FloatFormat(8, 7)}, {"sites": Sites(silu=Multiplier("lmul"))}]
+               {"path": FloatFormat(8, 7)}, {"embedding": FloatFormat(4, 3)}, {"embedding": FloatFormat(5, 2)},
+               {"sites": Sites(silu=Multiplier("lmul"))}]
     digests = {base.digest, *(dataclasses.replace(base, **change).digest for change in changes)}
     assert len(digests) == 1 + len(changes)
 

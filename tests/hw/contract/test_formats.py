@@ -193,6 +193,20 @@ def test_sign_and_width(fmt):
     assert formats.widen(fmt, codes).tolist() == [nearest(fmt.wide, number) for number in values]
 
 
+@pytest.mark.parametrize("source, target", [("e4m3", "e6m11"), ("e5m2", "e5m10"), ("e2m5", "e6m5"), ("e4m3", "e4m3")])
+def test_convert(source, target):
+    source, target = FloatFormat.parse(source), FloatFormat.parse(target)
+    codes = np.arange(1 << source.width)
+    assert source.fits(target)
+    assert formats.convert(source, target, codes.astype(np.uint8)).tolist() == [
+        nearest(target, value(source, code)) for code in codes.tolist()]
+
+
+@pytest.mark.parametrize("source, target", [("e4m3", "e3m11"), ("e4m3", "e6m2")])
+def test_does_not_fit(source, target):
+    assert not FloatFormat.parse(source).fits(FloatFormat.parse(target))
+
+
 @each_format
 def test_widen_parameter(fmt):
     words = corners_of(fmt.parameter)

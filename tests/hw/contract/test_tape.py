@@ -6,6 +6,7 @@ import pytest
 
 from terngen.hw.contract import tape
 from terngen.hw.contract.config import ArrayVariant, Config
+from terngen.hw.contract.formats import FloatFormat
 from terngen.hw.contract.tape import Mark, Op, Section, Tape, TapeFormatError
 from terngen.hw.contract.trits import unpack_trits
 
@@ -57,6 +58,18 @@ def test_parameters_known_answer():
     assert tape.pack_parameters(config, np.array([0x1234, 0x00FF])).hex() == "3412ff0000000000"
     assert tape.unpack_parameters(config, bytes.fromhex("0080017800000000"), 2).tolist() == [
         0, 0x7801 << 2]      # the sign bit alone is zero; nine mantissa bits become eleven
+
+
+def test_embedding_known_answer():
+    config = Config(beat_bits=32)
+    assert tape.pack_embedding(config, np.array([[0x1234, 0x00FF, 0x7801]])).hex(" ", 4) == "3412ff00 01780000"
+    assert tape.unpack_embedding(config, bytes.fromhex("00800178"), 2).tolist() == [0, 0x7801 << 2]
+    # Eight bits: of 1.5, -0.875 with a zero mantissa bit less, and two codes of zero.
+    config = Config(beat_bits=32, embedding=FloatFormat(4, 3))
+    octets = tape.pack_embedding(config, np.array([[0x3C, 0xB6, 0x87], [0x07, 0, 0]]))
+    assert octets.hex(" ", 4) == "3cb68700 07000000"
+    assert tape.unpack_embedding(config, octets[:4], 3).tolist() == [
+        31 << 11 | 0x400, 1 << 17 | 30 << 11 | 0x600, 0]
 
 
 def test_walk():

@@ -8,17 +8,21 @@ from amaranth.lib import wiring
 
 #: Components without a bench of their own, and the component inside of which they are tried.
 INSIDE = {
-    "ExactMultiply": "Multiply",
-    "LMul":          "Multiply",
-    "InverseRoot":   "SquareSum",
-    "Queue":         "TapeReader",
-    "StreamMemory":  "OnChipTape",
+    "ExactMultiply":   "Multiply",
+    "LMul":            "Multiply",
+    "InverseRoot":     "SquareSum",
+    "Queue":           "TapeReader",
+    "UartReceiver":    "Uart",
+    "UartTransmitter": "Uart",
 }
 #: Components that only connect others, or that another one makes, and the file where they are tried or measured.
 ELSEWHERE = {
     "OnChipMachine":  "tests/sim/test_machine.py",
     "StripedMachine": "tests/sim/test_machine.py",
     "SdramMachine":   "tests/sim/test_sdram.py",
+    "System":         "tests/sim/test_board.py",
+    "StreamMemory":   "tests/hw/test_memory.py",
+    "Relay":          "tests/hw/test_stream.py",
     "TreeArray":      "tests/sim/benches/test_bench_array.py",
     "TableArray":     "tests/sim/benches/test_bench_array.py",
     "Tables":         "tests/sim/benches/test_bench_array.py",

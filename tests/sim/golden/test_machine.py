@@ -455,6 +455,17 @@ def test_embedding(rng):
         machine.embed({0: 20}, 4, 4, 8)
 
 
+def test_embedding_of_eight_bits(rng):
+    config  = dataclasses.replace(CONFIGS["exact"], embedding=FloatFormat(4, 3))
+    rows    = random_codes(config.embedding, rng, 20, 7)
+    machine = GoldenMachine(config, np.frombuffer(bytes(16) + tape.pack_embedding(config, rows), np.uint8))
+    beats   = config.embedding_beats(7)
+    machine.embed({2: 19, 0: 3}, 16 // config.beat_bytes, beats, 7)
+    for slot, token in (0, 3), (2, 19):
+        assert formats.to_float(config.path, machine.x[slot, :7]).tolist() == (
+            formats.to_float(config.embedding, rows[token]).tolist())
+
+
 def test_reset(rng):
     """Slots that are named take their state as zero; reset clears all of it, and the queues."""
     config   = CONFIGS["exact"]
