@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Descriptor, Op, descriptor_beats, longest
+from terngen.hw.stream import delay
 from terngen.hw.units.matvec import Command
 from terngen.hw.units.vector import command_layout
 
@@ -126,6 +127,8 @@ class Sequencer(wiring.Component):
             self.matvec.payload.rows.eq(descriptor.length),
             self.matvec.payload.cols.eq(descriptor.place),
             self.matvec.payload.release.eq(descriptor.release),
+            # The descriptor has been there for a cycle.
+            self.matvec.payload.single.eq(delay(m, descriptor.place <= config.block_cols, name="single")),
             entry.descriptor.eq(descriptor),
             entry.slot.eq(payload.slot),
         ]
