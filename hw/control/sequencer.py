@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Descriptor, Op, descriptor_beats, longest
+from terngen.hw.stream import delay
 from terngen.hw.units.matvec import Command
 from terngen.hw.units.vector import command_layout
 
@@ -126,6 +127,8 @@ class Sequencer(wiring.Component):
             self.matvec.payload.rows.eq(descriptor.length),
             self.matvec.payload.cols.eq(descriptor.place),
             self.matvec.payload.release.eq(descriptor.release),
+            # The descriptor has been there for a cycle.
+            self.matvec.payload.single.eq(delay(m, descriptor.place <= config.block_cols, name="single")),
             entry.descriptor.eq(descriptor),
             entry.slot.eq(payload.slot),
         ]
@@ -174,7 +177,7 @@ class Sequencer(wiring.Component):
                         m.d.sync += reasons.eq(Cat(
                             (self.hidden == 0) | (row == 0), self.hidden > longest(config, Op.EMBED),
                             row > config.parameter_beats(config.wide)))
-                        m.next = "Dispatch"
+                        m.next = "Operation"
             with m.State("Descriptor"):
                 with m.If(spent & (piece == 0)):
                     m.d.comb += self.segment.ready.eq(1)
@@ -193,25 +196,29 @@ class Sequencer(wiring.Component):
                             m.next = "Check"
             with m.State("Check"):
                 m.d.sync += reasons.eq(Cat(checks))
-                m.next = "Dispatch"
-            with m.State("Dispatch"):
+                m.next = "Operation"
+                with m.If(matrix):
+                    m.next = "Matrix"
+            with m.State("Matrix"):
                 m.d.sync += [left.eq(descriptor.beats), only.eq(descriptor.beats == 1)]
+                m.d.comb += self.matvec.valid.eq(~senseless)
+                m.d.comb += self.stall_array.eq(~senseless & ~self.matvec.ready)
                 with m.If(senseless):
                     m.next = "Fault"
-                with m.Elif(matrix):
-                    m.d.comb += self.matvec.valid.eq(1)
-                    m.d.comb += self.stall_array.eq(~self.matvec.ready)
-                    with m.If(self.matvec.ready):
-                        m.next = "Weights"
-                with m.Else():
-                    # An operation is enqueued when its parameters are announced.
-                    m.d.comb += self.load.valid.eq(descriptor.weighted & queue.w_rdy)
-                    m.d.comb += queue.w_en.eq(~descriptor.weighted | self.load.ready)
-                    m.d.comb += self.stall_vector.eq(~(queue.w_rdy & queue.w_en))
-                    with m.If(queue.w_rdy & queue.w_en):
-                        m.next = "Descriptor"
-                        with m.If(descriptor.weighted):
-                            m.next = "Parameters"
+                with m.Elif(self.matvec.ready):
+                    m.next = "Weights"
+            with m.State("Operation"):
+                m.d.sync += [left.eq(descriptor.beats), only.eq(descriptor.beats == 1)]
+                # An operation is enqueued when its parameters are announced.
+                m.d.comb += self.load.valid.eq(~senseless & descriptor.weighted & queue.w_rdy)
+                m.d.comb += queue.w_en.eq(~senseless & (~descriptor.weighted | self.load.ready))
+                m.d.comb += self.stall_vector.eq(~senseless & ~(queue.w_rdy & queue.w_en))
+                with m.If(senseless):
+                    m.next = "Fault"
+                with m.Elif(queue.w_rdy & queue.w_en):
+                    m.next = "Descriptor"
+                    with m.If(descriptor.weighted):
+                        m.next = "Parameters"
             with m.State("Parameters"):
                 m.d.comb += [
                     self.parameters.valid.eq(self.beats.valid),

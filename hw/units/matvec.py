@@ -1,6 +1,6 @@
 """Matrix times vector: ternary weights from the tape, activations of every slot."""
 
-from amaranth import C, Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -15,11 +15,12 @@ __all__ = ["Command", "MatVec", "cycles"]
 
 
 class Command(data.Struct):
-    """One matrix; the fields are those of :class:`~terngen.hw.contract.tape.Descriptor`."""
+    """One matrix; the fields are those of :class:`~terngen.hw.contract.tape.Descriptor`, and what follows of them."""
 
     rows:    18     # at least 1
     cols:    20     # at least 1
     release: 1      # the codes are not needed again
+    single:  1      # the columns are not more than a block has
 
 
 def cycles(config: Config, *, rows: int, cols: int) -> int:
@@ -120,10 +121,8 @@ class MatVec(wiring.Component):
             start.eq(self.command.valid & self.command.ready),
             follow.eq(busy & ~last & array.loaded & (~streaming | ends)),
             cols.eq(Mux(busy, left, command.cols)),
-            # Columns change when a block is taken, and no two blocks are taken one after the other. The other
-            # comparison as the sign of a difference: a carry that leaves its chain by itself costs a nanosecond.
-            final.eq(Mux(busy, delay(m, left <= config.block_cols, name="final_left"),
-                         ~(C(config.block_cols) - command.cols)[-1])),
+            # Columns change when a block is taken, and no two blocks are taken one after the other.
+            final.eq(Mux(busy, delay(m, left <= config.block_cols, name="final_left"), command.single)),
 
             array.take.eq(start | follow),
             array.rewind.eq(final),

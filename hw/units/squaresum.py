@@ -173,7 +173,10 @@ class SquareSum(wiring.Component):
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += asked.eq(0)
         with m.If(taken & given.last):
-            m.d.sync += [asked.eq(1), walk.eq(0), acc.eq(0), combined.eq(0), highest.eq(0)]
+            m.d.sync += asked.eq(1)
+        # Ever and again, and not by the decision that is made last: much hangs on it.
+        with m.If(~asked):
+            m.d.sync += [walk.eq(0), acc.eq(0), combined.eq(0), highest.eq(0)]
         return m
 
 
@@ -240,6 +243,9 @@ class InverseRoot(wiring.Component):
         root    = Signal(self._digits)
         left    = Signal(range(max(self._digits, self._wide + self._narrow) + 1))
         wide    = Signal()                  # the step that comes is a wide one
+        vacant  = Signal()                  # ... and it has only zeros to shift out
+        first   = Signal.like(operand)
+        shifted = Signal.like(operand)
         last    = Signal()                  # in the cycle before, one was left
         significand = Signal(bits + 2)
         rest    = Signal(len(a) + 3)
@@ -252,15 +258,19 @@ class InverseRoot(wiring.Component):
             less.eq((b << 1) - x),
             last.eq(left == 1),
         ]
+        m.d.comb += first.eq(self.i.payload.sum << odd)
+        m.d.comb += shifted.eq(Mux(vacant, Mux(wide, operand << _WIDE_STEP, operand << 2), operand))
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [
-                    operand.eq(self.i.payload.sum << odd),
+                    operand.eq(first),
                     empty.eq(~self.i.payload.sum.any()),
-                    field.eq(fmt.bias + (below + odd - _SUM_BITS) // 2 - (self.i.payload.highest << 2)),
+                    # It is one less, which the hidden bit adds.
+                    field.eq(fmt.bias - 1 + (below + odd - _SUM_BITS) // 2 - (self.i.payload.highest << 2)),
                     left.eq(self._wide + self._narrow),
                     wide.eq(1),
+                    vacant.eq(~first[-_WIDE_STEP:].any()),
                 ]
                 with m.If(self.i.valid):
                     m.next = "Normalise"
@@ -275,12 +285,10 @@ class InverseRoot(wiring.Component):
                 with m.If(last):
                     m.d.sync += left.eq(self._digits)
                     m.next = "Root"
-                with m.Elif(wide & ~operand[-_WIDE_STEP:].any()):
-                    m.d.sync += operand.eq(operand << _WIDE_STEP)
-                    m.d.sync += field.eq(field + _WIDE_STEP // 2)
-                with m.Elif(~wide & ~operand[-2:].any()):
-                    m.d.sync += operand.eq(operand << 2)
-                    m.d.sync += field.eq(field + 1)
+                with m.Else():
+                    m.d.sync += vacant.eq(~Mux(left > self._narrow + 1, shifted[-_WIDE_STEP:], shifted[-2:]).any())
+                    with m.If(vacant):
+                        m.d.sync += [operand.eq(shifted), field.eq(field + Mux(wide, _WIDE_STEP // 2, 1))]
             with m.State("Root"):
                 m.d.sync += chosen.eq(~chosen)
                 with m.If(chosen):
@@ -294,7 +302,6 @@ class InverseRoot(wiring.Component):
                         m.next = "Round"
             with m.State("Round"):
                 m.d.sync += significand.eq((root + 1)[1:])
-                m.d.sync += field.eq(field - 1)
                 m.next = "Pack"
             with m.State("Pack"):
                 # The significand may be the next power of two, of which the last bits are those of all ones, and one.

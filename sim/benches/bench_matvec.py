@@ -42,7 +42,7 @@ class Matrix:
     @property
     def command(self) -> dict[str, int]:
         rows, cols = self.trits.shape
-        return {"rows": rows, "cols": cols, "release": int(self.release)}
+        return {"rows": rows, "cols": cols, "release": int(self.release), "single": int(cols <= CONFIG.block_cols)}
 
     @property
     def beats(self) -> list[int]:

@@ -68,7 +68,8 @@ class Segment:
         for _, fields, owned in tape.walk(CONFIG, image, Mark(0, self.command["beats"])):
             self.cycles += cycles(CONFIG, beats=fields["beats"])
             if fields["opcode"] is Op.MATVEC:
-                self.matvec.append((fields["length"], fields["place"], fields["release"]))
+                self.matvec.append((fields["length"], fields["place"], fields["release"],
+                                    fields["place"] <= CONFIG.block_cols))
                 self.weights += beats(owned.tobytes())
                 self.ends    += [0] * (fields["beats"] - 1) + [1]
             else:
@@ -137,7 +138,7 @@ class Harness:
         for name, (expected, task) in taking.items():
             actual = await task
             if name == "matvec":
-                actual = [(command.rows, command.cols, command.release) for command in actual]
+                actual = [(command.rows, command.cols, command.release, command.single) for command in actual]
             if name == "vector":
                 for (fields, slot), command in zip(expected, actual):
                     bits = encode(fields, Descriptor)
