@@ -23,6 +23,8 @@ ARGUMENTS = {
     "estimate":   ["estimate", "fairy.tape"],
     "bench":      ["bench", "fairy.tape", "--tokens", "1"],
     "synth":      ["synth", "to-int8"],
+    "boards":     ["boards"],
+    "program, terngen load, terngen selftest": ["selftest", "fairy.tape", "--device", "golden"],
 }
 
 
