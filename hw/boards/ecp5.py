@@ -2,7 +2,7 @@
 
 import contextlib
 
-from amaranth import Module
+from amaranth import ClockDomain, Module
 from amaranth.build import ResourceError
 from amaranth.hdl import Elaboratable
 from amaranth.lib import io
@@ -34,6 +34,7 @@ class Ecp5Top(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
+        m.domains.sync = ClockDomain()
         clock = platform.request(platform.default_clk, dir="-")
         m.submodules.clock_buffer = buffer = io.Buffer("i", clock)
         platform.add_clock_constraint(buffer.i, platform.default_clk_frequency)

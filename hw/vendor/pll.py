@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, Signal
+from amaranth import ClockSignal, Const, Instance, Module, Signal
 from amaranth.hdl import Elaboratable
 from amaranth.lib.cdc import ResetSynchronizer
 
@@ -54,7 +54,7 @@ class PllSettings:
 
 
 class Ecp5Pll(Elaboratable):
-    """Makes clock domain ``sync`` of a clock, and holds its reset until the clock is there.
+    """Drives clock domain ``sync``, which its surroundings define, and holds its reset until the clock is there.
 
     Parameters
     ----------
@@ -74,7 +74,6 @@ class Ecp5Pll(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         settings = self._settings
-        m.domains.sync = ClockDomain()
         locked = Signal()
         m.submodules.pll = Instance(
             "EHXPLLL",

@@ -1,0 +1,55 @@
+"""Verilog of every board, as its tools get it."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from terngen.hw.boards import MODULES, find
+from terngen.hw.contract.config import Config
+from terngen.sim.verilog import flat_ports, verilator_root, verilog
+
+#: Buffers of a small model.
+BUFFERS = {"hidden": 64, "wide": 256, "rows": 256, "state": 128}
+
+
+def machine(memory):
+    """A small machine with the beats of a memory."""
+    bits = memory.bits or 64
+    return Config(**BUFFERS, beat_bits=bits, row_lanes=max(1, bits // 32), lanes=1)
+
+
+@pytest.fixture(scope="module", params=[f"{name}:{memory}" for name in MODULES for memory in find(name)[0].memories])
+def files(request, tmp_path_factory):
+    """Verilog of the machine of a board, with its names for the vendor's tool if there are any."""
+    board, name = find(request.param)
+    memory = board.memories[name]
+    system = board.system(machine(memory), name, bytes(4096))
+    folder = tmp_path_factory.mktemp("verilog")
+    if board.scripts is None:
+        ports = {port: value for port, value in flat_ports(system).items() if not port.startswith("trace__")}
+        (folder / "terngen.v").write_text(verilog(system, "terngen", ports=ports))
+        return "terngen", [folder / "terngen.v"]
+    for file, text in board.scripts(board, system).items():
+        (folder / file).write_text(text)
+    return "terngen_board", [folder / "terngen_board.v", folder / "terngen.v"]
+
+
+def test_lint(root, files):
+    """Verilator has nothing to say but what the waivers explain, and the waivers are few."""
+    top, paths = files
+    waivers    = root / "hw/verilator.vlt"
+    assert waivers.read_text().count("lint_off") < 12
+    done = subprocess.run([verilator_root() / "bin" / "verilator_bin", "--lint-only", "-Wall", "--top-module", top,
+                           waivers, *paths], capture_output=True, text=True, check=False,
+                          env={**os.environ, "VERILATOR_ROOT": str(verilator_root())})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog is not installed")
+def test_icarus(files):
+    top, paths = files
+    done = subprocess.run(["iverilog", "-g2005", "-t", "null", "-s", top, *paths], capture_output=True, text=True,
+                          check=False)
+    assert (done.returncode, done.stderr) == (0, "")
