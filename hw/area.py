@@ -19,7 +19,7 @@ from terngen.hw.contract.formats import Multiplier
 from terngen.hw.contract.regs import TOKEN_BITS
 from terngen.hw.link.cobs import CobsEncoder
 from terngen.hw.link.receiver import Receiver
-from terngen.hw.units import accumulator, table, tree
+from terngen.hw.units import accumulator, table, tree, triples
 
 __all__ = ["BASELINES", "Baseline", "Baselines", "Model", "Store", "area", "array_features", "block_rams", "blocks",
            "dsps", "machine_features", "stores"]
@@ -73,6 +73,9 @@ def stores(config: Config) -> list[Store]:
             found.append(Store("places", sum(table.place_bits(config)), 8 * config.blocks(config.wide), constant=True))
         found += [Store("tables", table.ENTRY_BITS * share, 2 * table.ENTRIES, config.beat_bytes)
                   for share in (min(table.SHARE, slots - first) for first in range(0, slots, table.SHARE))]
+    elif config.variant is ArrayVariant.TRIPLES:
+        width = config.lane_bytes
+        found.append(Store("tables", triples.ENTRY_BITS * slots, triples.ENTRIES, config.beat_bytes, at_once=True))
     else:
         width = tree.codes_at_once(config)
     found.append(Store("codes", 8 * lanes, 2 * -(-length // widest(width)), slots * max(1, width // lanes)))

@@ -26,7 +26,7 @@ from terngen.hw.control import decode, player, sequencer
 from terngen.hw.memory import Queue
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.units import parameters
-from terngen.hw.units.array import latency, load_cycles
+from terngen.hw.units.array import latency, load_cycles, settle_cycles
 from terngen.hw.units.sums import LEAD_CYCLES, PUSH_CYCLES, REUSE_CYCLES
 from terngen.hw.units.vector import Timing
 
@@ -237,6 +237,7 @@ class _Machine:
         self._pieces  = descriptor_beats(config)
         self._decode  = sequencer.cycles(config, beats=0) - self._pieces
         self._load    = load_cycles(config)
+        self._settle  = settle_cycles(config)
         self._sums    = latency(config) - LEAD_CYCLES + PUSH_CYCLES
         self._memo: dict[tuple[Any, ...], int] = {}
 
@@ -371,18 +372,18 @@ class _Machine:
                 if number:
                     block = max(recent[-1], block + self._load)
                 for group in range(groups):
-                    recent.append(take(1, max(block + 1 if not group else 0, recent[0] + REUSE_CYCLES)))
+                    recent.append(take(1, max(block + self._settle + 1 if not group else 0, recent[0] + REUSE_CYCLES)))
             end = recent[-1]
         else:
-            if groups < self._load:
+            if self._settle or groups < self._load:
                 for _ in range(blocks - 1):
-                    block = max(take(groups, block + 1), block + self._load)
+                    block = max(take(groups, block + self._settle + 1), block + self._load)
             elif blocks > 1:
                 block = take(groups * (blocks - 1), block + 1)
-            end = take(groups, block + 1)
+            end = take(groups, block + self._settle + 1)
         self._block = block
         if fields["release"]:
-            self._freed.append(block)
+            self._freed.append(block + self._settle)
         self._summed.append(end + self._sums)
         return end
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from terngen.host.files import cache_dir
+from terngen.host.files import cache_dir, replacing
 from terngen.hw import area, build
 from terngen.hw.contract.config import ArrayVariant, Config, Sites
 from terngen.hw.contract.formats import Multiplier
@@ -20,15 +20,16 @@ from terngen.hw.contract.formats import Multiplier
 __all__ = ["ARRAYS", "MACHINES", "measure"]
 
 _BUFFERS: dict[str, Any] = {"hidden": 128, "wide": 512, "rows": 512, "state": 512}
-_LMUL   = {"sites": Sites.all(Multiplier("lmul"))}
-_TABLE  = {"variant": ArrayVariant.TABLE}
+_LMUL    = {"sites": Sites.all(Multiplier("lmul"))}
+_TABLE   = {"variant": ArrayVariant.TABLE}
+_TRIPLES = {"variant": ArrayVariant.TRIPLES}
 
 #: Arrays: every structure with little and much of each.
 ARRAYS = [Config(**_BUFFERS, beat_bits=beat_bits, row_lanes=row_lanes, lanes=lanes, slots=slots, **variant)
           for beat_bits, row_lanes, lanes, slots in [
               (16, 1, 1, 1), (32, 1, 1, 1), (32, 2, 1, 2), (64, 1, 2, 1), (64, 2, 2, 1), (64, 4, 4, 1),
               (16, 1, 2, 4), (64, 2, 2, 3), (64, 4, 1, 2), (128, 4, 4, 1), (128, 8, 8, 2), (32, 2, 8, 3)]
-          for variant in ({}, _TABLE)]
+          for variant in ({}, _TABLE, _TRIPLES)]
 #: Machines: what is not in the array.
 MACHINES = [Config(**_BUFFERS, **size) for size in [
     {"beat_bits": 16, "row_lanes": 1, "lanes": 1},
@@ -39,6 +40,7 @@ MACHINES = [Config(**_BUFFERS, **size) for size in [
     {"beat_bits": 128, "row_lanes": 4, "lanes": 1, "top_k": 4, **_TABLE, **_LMUL},
     {"beat_bits": 128, "row_lanes": 4, "lanes": 4, **_TABLE},
     {"beat_bits": 32, "row_lanes": 1, "lanes": 4, "slots": 2, **_LMUL},
+    {"beat_bits": 64, "row_lanes": 1, "lanes": 2, "slots": 2, **_TRIPLES},
     {"beat_bits": 32, "row_lanes": 1, "lanes": 1, "slots": 6, **_TABLE},
     {"beat_bits": 64, "row_lanes": 2, "lanes": 4, "slots": 4, "top_k": 2, **_TABLE},
     {"beat_bits": 256, "row_lanes": 8, "lanes": 2, "slots": 2, **_TABLE},
@@ -66,7 +68,8 @@ def main(jobs: int, output: Path) -> None:
                 click.echo(f"{component}: {entry['lut']} LUT4, {entry['ff']} FF, {entry['bram']} block RAM, "
                            f"{entry['dsp']} DSP", err=True)
                 found[name].append(entry)
-                output.write_text(_text(found))
+    with replacing(output) as file:
+        file.write(_text(found).encode())
 
 
 def _text(found: dict[str, list[dict[str, Any]]]) -> str:

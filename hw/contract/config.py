@@ -27,10 +27,13 @@ class ArrayVariant(enum.Enum):
     TREE  = "tree"
     #: Tables of all sums of five activations, in block RAM; an octet of trits is the address of its sum.
     TABLE = "table"
+    #: Tables of the sums of three activations, in distributed RAM, and an adder for the other two of an octet.
+    TRIPLES = "triples"
 
     @property
     def trit_code(self) -> TritCode:
-        return TritCode.PAIRS if self is ArrayVariant.TREE else TritCode.GRAY
+        return {ArrayVariant.TREE: TritCode.PAIRS, ArrayVariant.TABLE: TritCode.GRAY,
+                ArrayVariant.TRIPLES: TritCode.TRIPLES}[self]
 
 
 @dataclasses.dataclass(frozen=True)

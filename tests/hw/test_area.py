@@ -26,9 +26,10 @@ def memories(fragment, path=()):
 @pytest.mark.parametrize("changes", [
     {},
     {"variant": ArrayVariant.TABLE, "slots": 4, "lanes": 4, "builders": 1},
+    {"variant": ArrayVariant.TRIPLES, "slots": 2, "lanes": 1},
     {"beat_bits": 16, "row_lanes": 1, "lanes": 1, "prefetch": 1024},
     {"beat_bits": 128, "row_lanes": 4, "lanes": 2, "slots": 2, "history": 64},
-], ids=["tree", "tables", "narrow", "parts"])
+], ids=["tree", "tables", "triples", "narrow", "parts"])
 def test_stores(changes):
     """Every memory of a machine is on the list, and nothing else."""
     config = Config(**SMALL, **changes)

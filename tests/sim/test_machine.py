@@ -296,6 +296,7 @@ VARIANTS = {
     "narrow":  ("small", {"beat_bits": 16, "lanes": 1}),
     "table":   ("small", {"variant": ArrayVariant.TABLE, "row_lanes": 4, "builders": 1, "lanes": 8, "slots": 8}),
     "lanes":   ("wide", {"variant": ArrayVariant.TABLE, "lanes": 2}),
+    "triples": ("small", {"variant": ArrayVariant.TRIPLES, "lanes": 4, "slots": 2}),
 }
 
 
