@@ -307,7 +307,8 @@ class Config:
 
 #: Named machines. Buffer sizes follow the model (:meth:`Config.sized`).
 PRESETS = {
-    "tiny":  Config(beat_bits=16, row_lanes=1, lanes=1),
-    "small": Config(beat_bits=64, row_lanes=2, lanes=2),
-    "wide":  Config(beat_bits=256, row_lanes=8, lanes=8, prefetch=64),
+    "tiny":    Config(beat_bits=16, row_lanes=1, lanes=1),
+    "small":   Config(beat_bits=64, row_lanes=2, lanes=2),
+    "wide":    Config(beat_bits=256, row_lanes=8, lanes=8, prefetch=64),
+    "compact": Config(variant=ArrayVariant.TRIPLES, beat_bits=64, row_lanes=1, lanes=2),
 }
