@@ -8,8 +8,9 @@ synthesised, the baselines (``python -m terngen.sim.area`` makes them).
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -152,7 +153,7 @@ def machine_features(config: Config) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """An array (``MatVec``) or a machine that was synthesised."""
+    """An array (``MatVec``), a machine or a unit that was synthesised."""
 
     config: Config
     lut:    int
@@ -160,20 +161,27 @@ class Baseline:
     bram:   int
     dsp:    int
 
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """What an entry of the file says."""
+        return cls(Config.from_dict(entry["config"]), entry["lut"], entry["ff"], entry["bram"], entry["dsp"])
+
 
 @dataclasses.dataclass(frozen=True)
 class Baselines:
-    """What the model is fitted to."""
+    """What the model is fitted to, and units by themselves, whose growth tells where a machine has grown."""
 
     arrays:   list[Baseline]
     machines: list[Baseline]
+    units:    dict[str, Baseline]
 
     @classmethod
     def read(cls, path: Path = BASELINES) -> Self:
         """Those of a file."""
         parts = json.loads(path.read_text())
-        return cls(*([Baseline(Config.from_dict(entry["config"]), entry["lut"], entry["ff"], entry["bram"],
-                               entry["dsp"]) for entry in parts[name]] for name in ("arrays", "machines")))
+        return cls(arrays=[Baseline.of(entry) for entry in parts["arrays"]],
+                   machines=[Baseline.of(entry) for entry in parts["machines"]],
+                   units={name: Baseline.of(entry) for name, entry in parts["units"].items()})
 
 
 class Model:

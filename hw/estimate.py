@@ -13,6 +13,7 @@ promises, and beats are counted in runs. The result is what the registers count,
 """
 
 import bisect
+import collections
 import dataclasses
 import functools
 from collections import deque
@@ -87,6 +88,9 @@ class Step:
     cycles: int
     #: Beats that the machine takes.
     beats:  int
+    #: Cycles until the sequencer is done with descriptors of a kind, by their opcodes: those in which it takes a beat,
+    #: and those in which it waits.
+    spent:  Mapping[Op, tuple[int, int]] = dataclasses.field(default_factory=dict, compare=False)
 
 
 class _Piece:
@@ -240,6 +244,9 @@ class _Machine:
         self._settle  = settle_cycles(config)
         self._sums    = latency(config) - LEAD_CYCLES + PUSH_CYCLES
         self._memo: dict[tuple[Any, ...], int] = {}
+        #: Cycles of the sequencer and beats, by opcodes.
+        self.cycles_of: collections.Counter[Op] = collections.Counter()
+        self.beats_of:  collections.Counter[Op] = collections.Counter()
 
         # Of each operation of the vector unit: when it left the memory of the queue, when it was done.
         self._queued: list[int] = []
@@ -307,11 +314,14 @@ class _Machine:
     def _play(self, cycle: int, descriptors: Iterable[Mapping[str, Any]]) -> int:
         """A part of the tape, from the cycle of the first descriptor to that behind the last one."""
         for fields in descriptors:
+            begin, beats = cycle, self.beats
             cycle = self._tape.take(self._pieces, cycle) + self._decode
             if fields["opcode"] is Op.MATVEC:
                 cycle = self._matrix(cycle, fields) + 1
             else:
                 cycle = self._operation(cycle, fields, self._active) + 1
+            self.cycles_of[fields["opcode"]] += cycle - begin
+            self.beats_of[fields["opcode"]]  += self.beats - beats
         return cycle
 
     def _operation(self, cycle: int, fields: Mapping[str, Any], active: int) -> int:
@@ -434,4 +444,5 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
     if count:
         cycle = machine.segment(cycle, start, count, descriptors)
     cycle = max(cycle, machine.idle) + player.SETTLE_CYCLES - 1
-    return Step(cycle + decode.cycles(config, steps=1), machine.beats)
+    spent = {op: (machine.beats_of[op], cycles - machine.beats_of[op]) for op, cycles in machine.cycles_of.items()}
+    return Step(cycle + decode.cycles(config, steps=1), machine.beats, spent)
