@@ -121,16 +121,17 @@ def _products(config: Config) -> list[Multiplier]:
 
 def array_features(config: Config) -> dict[str, float]:
     """What the array, with its codes and sums, has much of."""
-    slots    = config.slots
-    is_table = config.variant is ArrayVariant.TABLE
-    return {
-        "tree":         not is_table,
-        "octet":        0 if is_table else config.beat_bytes,
-        "product":      0 if is_table else config.beat_bytes * slots,
-        "code":         0 if is_table else config.lane_bytes * slots,
-        "tables":       is_table,
-        "table":        config.beat_bytes * slots if is_table else 0,
-        "builder":      config.table_builders * slots if is_table else 0,
+    slots = config.slots
+    octet = config.beat_bytes
+    kinds = {
+        ArrayVariant.TREE:    {"tree": 1, "octet": octet, "product": octet * slots, "code": config.lane_bytes * slots},
+        ArrayVariant.TABLE:   {"tables": 1, "table": octet * slots, "builder": config.table_builders * slots},
+        ArrayVariant.TRIPLES: {"triples": 1, "place": octet, "triple": octet * slots,
+                               "window": config.lane_bytes * slots},
+    }
+    found = {name: count if variant is config.variant else 0
+             for variant, counts in kinds.items() for name, count in counts.items()}
+    return found | {
         "sum":          config.row_lanes * slots * config.acc_width,
         "drained sum":  config.lanes * slots * config.acc_width,
         "slot":         slots,

@@ -41,12 +41,12 @@ PUBLISHED_LUTS = {
              "tt09-tiny-ternary": (10, 38, 38)},
     "xc7":  {"ternfpga": (8, 18.6, 18.6), "bitnet-kv260": (80, 21, 26), "matmulfree_KRIA": (1536, 58.7, 58.7)},
 }
-#: Measurements of ours: what of them is in a command, and columns that an octet has.
+#: Measurements of ours: what they are called, and their widths.
 _ARRAYS = {
     "block RAM, 5 weights":        ("table-core.geometry-370m.beat-bits-{}.row-lanes-1.slots-1", (16, 64)),
     "block RAM, 4 rows in a beat": ("table-core.geometry-370m.beat-bits-{}.row-lanes-4.slots-1", (64, 512)),
     "distributed RAM, 3 weights":  ("table-core.config-compact.geometry-370m.beat-bits-{}.slots-1", (16, 64, 512)),
-    "adders, with queues":         ("matvec.config-small.geometry-370m.beat-bits-{}.slots-1", (16, 64, 512)),
+    "adders, with queues":         ("matvec.config-small.geometry-370m.beat-bits-{}.slots-1", (16, 64)),
 }
 
 
