@@ -8,8 +8,9 @@ synthesised, the baselines (``python -m terngen.sim.area`` makes them).
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from terngen.hw.contract.regs import TOKEN_BITS
 from terngen.hw.link.cobs import CobsEncoder
 from terngen.hw.link.receiver import Receiver
 from terngen.hw.tape import onchip
-from terngen.hw.units import accumulator, table, tree
+from terngen.hw.units import accumulator, table, tree, triples
 
 __all__ = ["BASELINES", "Baseline", "Baselines", "Model", "Store", "area", "array_features", "block_rams", "blocks",
            "dsps", "machine_features", "stores", "tape_block_rams"]
@@ -75,6 +76,9 @@ def stores(config: Config) -> list[Store]:
             found.append(Store("places", sum(table.place_bits(config)), 8 * config.blocks(config.wide), constant=True))
         found += [Store("tables", table.ENTRY_BITS * share, 2 * table.ENTRIES, config.beat_bytes)
                   for share in (min(table.SHARE, slots - first) for first in range(0, slots, table.SHARE))]
+    elif config.variant is ArrayVariant.TRIPLES:
+        width = config.lane_bytes
+        found.append(Store("tables", triples.ENTRY_BITS * slots, triples.ENTRIES, config.beat_bytes, at_once=True))
     else:
         width = tree.codes_at_once(config)
     found.append(Store("codes", 8 * lanes, 2 * -(-length // widest(width)), slots * max(1, width // lanes)))
@@ -125,16 +129,17 @@ def _products(config: Config) -> list[Multiplier]:
 
 def array_features(config: Config) -> dict[str, float]:
     """What the array, with its codes and sums, has much of."""
-    slots    = config.slots
-    is_table = config.variant is ArrayVariant.TABLE
-    return {
-        "tree":         not is_table,
-        "octet":        0 if is_table else config.beat_bytes,
-        "product":      0 if is_table else config.beat_bytes * slots,
-        "code":         0 if is_table else config.lane_bytes * slots,
-        "tables":       is_table,
-        "table":        config.beat_bytes * slots if is_table else 0,
-        "builder":      config.table_builders * slots if is_table else 0,
+    slots = config.slots
+    octet = config.beat_bytes
+    kinds = {
+        ArrayVariant.TREE:    {"tree": 1, "octet": octet, "product": octet * slots, "code": config.lane_bytes * slots},
+        ArrayVariant.TABLE:   {"tables": 1, "table": octet * slots, "builder": config.table_builders * slots},
+        ArrayVariant.TRIPLES: {"triples": 1, "place": octet, "triple": octet * slots,
+                               "window": config.lane_bytes * slots},
+    }
+    found = {name: count if variant is config.variant else 0
+             for variant, counts in kinds.items() for name, count in counts.items()}
+    return found | {
         "sum":          config.row_lanes * slots * config.acc_width,
         "drained sum":  config.lanes * slots * config.acc_width,
         "slot":         slots,
@@ -146,10 +151,8 @@ def machine_features(config: Config) -> dict[str, float]:
     lanes, slots, products = config.lanes, config.slots, _products(config)
     return {
         "machine":          1,
-        "beat":             config.beat_bits,
         "lane":             lanes,
         "inexact product":  lanes * (len(products) - products.count(EXACT)),
-        "slot":             slots,
         "candidate":        slots * config.top_k,
         "lane and slot":    lanes * slots,
     }
@@ -157,7 +160,7 @@ def machine_features(config: Config) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """An array (``MatVec``) or a machine that was synthesised."""
+    """An array (``MatVec``), a machine or a unit that was synthesised."""
 
     config: Config
     lut:    int
@@ -165,20 +168,27 @@ class Baseline:
     bram:   int
     dsp:    int
 
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """What an entry of the file says."""
+        return cls(Config.from_dict(entry["config"]), entry["lut"], entry["ff"], entry["bram"], entry["dsp"])
+
 
 @dataclasses.dataclass(frozen=True)
 class Baselines:
-    """What the model is fitted to."""
+    """What the model is fitted to, and units by themselves, whose growth tells where a machine has grown."""
 
     arrays:   list[Baseline]
     machines: list[Baseline]
+    units:    dict[str, Baseline]
 
     @classmethod
     def read(cls, path: Path = BASELINES) -> Self:
         """Those of a file."""
         parts = json.loads(path.read_text())
-        return cls(*([Baseline(Config.from_dict(entry["config"]), entry["lut"], entry["ff"], entry["bram"],
-                               entry["dsp"]) for entry in parts[name]] for name in ("arrays", "machines")))
+        return cls(arrays=[Baseline.of(entry) for entry in parts["arrays"]],
+                   machines=[Baseline.of(entry) for entry in parts["machines"]],
+                   units={name: Baseline.of(entry) for name, entry in parts["units"].items()})
 
 
 class Model:
@@ -191,8 +201,8 @@ class Model:
     """
 
     def __init__(self, baselines: Baselines):
-        #: Whether there are more machines than features.
-        self.machines = len(baselines.machines) > len(machine_features(Config()))
+        #: Whether there are as many machines as features.
+        self.machines = len(baselines.machines) >= len(machine_features(Config()))
         self._arrays:   dict[str, np.ndarray] = {}
         self._machines: dict[str, np.ndarray] = {}
         for name in ("lut", "ff"):

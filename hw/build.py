@@ -25,7 +25,7 @@ from amaranth.hdl import Elaboratable, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from terngen.hw.contract.config import EXACT, Config
+from terngen.hw.contract.config import EXACT, ArrayVariant, Config
 from terngen.hw.contract.formats import Multiplier
 from terngen.hw.control.decode import Decode
 from terngen.hw.control.player import Player
@@ -44,6 +44,7 @@ from terngen.hw.units.convert import FromInt, ToInt8
 from terngen.hw.units.matvec import Command, MatVec
 from terngen.hw.units.multiply import Multiply
 from terngen.hw.units.parameters import Parameters, ParametersSignature
+from terngen.hw.units.partials import has_carries
 from terngen.hw.units.reciprocal import Reciprocal
 from terngen.hw.units.recurrence import Recurrence
 from terngen.hw.units.sampler import Sampler
@@ -52,6 +53,7 @@ from terngen.hw.units.site import SiteMultiply
 from terngen.hw.units.squaresum import SquareSum
 from terngen.hw.units.sums import Sums
 from terngen.hw.units.table import Tables
+from terngen.hw.units.triples import Triples
 from terngen.hw.units.vector import Vector, command_layout
 
 __all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "component_ports",
@@ -137,7 +139,7 @@ class Datapath(wiring.Component):
 
 
 class TableCore(wiring.Component):
-    """What a table array costs all in: tables and their filling, the adders behind them, and the accumulator.
+    """What an array of tables costs all in: tables and their filling, the adders behind them, and the accumulator.
 
     Without the queue of codes, whose memory the filling reads, without the queue of sums, and without the counters
     of rows and blocks.
@@ -149,17 +151,18 @@ class TableCore(wiring.Component):
 
     Members
     -------
-    ready, address, codes, loaded, take, rewind, beat
-        As in :class:`~terngen.hw.units.table.Tables`.
+    ready, address, codes, loaded, take, rewind, beat, and others
+        As in :class:`~terngen.hw.units.table.Tables` or :class:`~terngen.hw.units.triples.Triples`.
     valid, group, first, written, sums_group, sums
         As in :class:`~terngen.hw.units.accumulator.Accumulator`.
     """
 
     def __init__(self, config: Config):
-        self._tables = Tables(config)
+        self._tables = {ArrayVariant.TABLE: Tables, ArrayVariant.TRIPLES: Triples}[config.variant](config)
+        self._config = config
         self._accumulator = Accumulator(config)
         super().__init__({name: member for part in (self._tables, self._accumulator)
-                          for name, member in part.signature.members.items() if name != "partials"})
+                          for name, member in part.signature.members.items() if name not in ("partials", "carries")})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -167,7 +170,7 @@ class TableCore(wiring.Component):
         m.submodules.accumulator = accumulator = self._accumulator
         for part in (tables, accumulator):
             for path, member, value in part.signature.flatten(part):
-                if path[0] != "partials":
+                if path[0] not in ("partials", "carries"):
                     outside = self
                     for name in path:
                         outside = outside[name] if isinstance(name, int) else getattr(outside, name)
@@ -177,6 +180,8 @@ class TableCore(wiring.Component):
                         m.d.comb += Value.cast(outside).eq(Value.cast(value))
         for sources, targets in zip(tables.partials, accumulator.partials):
             m.d.comb += [target.eq(source) for source, target in zip(sources, targets)]
+        if has_carries(self._config):
+            m.d.comb += [target.eq(source) for source, target in zip(tables.carries, accumulator.carries)]
         return m
 
 

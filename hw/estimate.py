@@ -13,6 +13,7 @@ promises, and beats are counted in runs. The result is what the registers count,
 """
 
 import bisect
+import collections
 import dataclasses
 import functools
 from collections import deque
@@ -26,7 +27,7 @@ from terngen.hw.control import decode, player, sequencer
 from terngen.hw.memory import Queue
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.units import parameters
-from terngen.hw.units.array import latency, load_cycles
+from terngen.hw.units.array import latency, load_cycles, settle_cycles
 from terngen.hw.units.sums import LEAD_CYCLES, PUSH_CYCLES, REUSE_CYCLES
 from terngen.hw.units.vector import Timing
 
@@ -87,6 +88,9 @@ class Step:
     cycles: int
     #: Beats that the machine takes.
     beats:  int
+    #: Cycles until the sequencer is done with descriptors of a kind, by their opcodes: those in which it takes a beat,
+    #: and those in which it waits.
+    spent:  Mapping[Op, tuple[int, int]] = dataclasses.field(default_factory=dict, compare=False)
 
 
 class _Piece:
@@ -237,8 +241,12 @@ class _Machine:
         self._pieces  = descriptor_beats(config)
         self._decode  = sequencer.cycles(config, beats=0) - self._pieces
         self._load    = load_cycles(config)
+        self._settle  = settle_cycles(config)
         self._sums    = latency(config) - LEAD_CYCLES + PUSH_CYCLES
         self._memo: dict[tuple[Any, ...], int] = {}
+        #: Cycles of the sequencer and beats, by opcodes.
+        self.cycles_of: collections.Counter[Op] = collections.Counter()
+        self.beats_of:  collections.Counter[Op] = collections.Counter()
 
         # Of each operation of the vector unit: when it left the memory of the queue, when it was done.
         self._queued: list[int] = []
@@ -306,11 +314,14 @@ class _Machine:
     def _play(self, cycle: int, descriptors: Iterable[Mapping[str, Any]]) -> int:
         """A part of the tape, from the cycle of the first descriptor to that behind the last one."""
         for fields in descriptors:
+            begin, beats = cycle, self.beats
             cycle = self._tape.take(self._pieces, cycle) + self._decode
             if fields["opcode"] is Op.MATVEC:
                 cycle = self._matrix(cycle, fields) + 1
             else:
                 cycle = self._operation(cycle, fields, self._active) + 1
+            self.cycles_of[fields["opcode"]] += cycle - begin
+            self.beats_of[fields["opcode"]]  += self.beats - beats
         return cycle
 
     def _operation(self, cycle: int, fields: Mapping[str, Any], active: int) -> int:
@@ -371,18 +382,18 @@ class _Machine:
                 if number:
                     block = max(recent[-1], block + self._load)
                 for group in range(groups):
-                    recent.append(take(1, max(block + 1 if not group else 0, recent[0] + REUSE_CYCLES)))
+                    recent.append(take(1, max(block + self._settle + 1 if not group else 0, recent[0] + REUSE_CYCLES)))
             end = recent[-1]
         else:
-            if groups < self._load:
+            if self._settle or groups < self._load:
                 for _ in range(blocks - 1):
-                    block = max(take(groups, block + 1), block + self._load)
+                    block = max(take(groups, block + self._settle + 1), block + self._load)
             elif blocks > 1:
                 block = take(groups * (blocks - 1), block + 1)
-            end = take(groups, block + 1)
+            end = take(groups, block + self._settle + 1)
         self._block = block
         if fields["release"]:
-            self._freed.append(block)
+            self._freed.append(block + self._settle)
         self._summed.append(end + self._sums)
         return end
 
@@ -433,4 +444,5 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
     if count:
         cycle = machine.segment(cycle, start, count, descriptors)
     cycle = max(cycle, machine.idle) + player.SETTLE_CYCLES - 1
-    return Step(cycle + decode.cycles(config, steps=1), machine.beats)
+    spent = {op: (machine.beats_of[op], cycles - machine.beats_of[op]) for op, cycles in machine.cycles_of.items()}
+    return Step(cycle + decode.cycles(config, steps=1), machine.beats, spent)

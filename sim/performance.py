@@ -84,7 +84,10 @@ def _measurements() -> Iterator[Measurement]:
         for slots in (1, 8):
             yield _array(f"table-core --geometry 1.3b --beat-bits 64 --row-lanes 1 --slots {slots}", target)
         yield _array("matvec --geometry 370m --beat-bits 64 --row-lanes 1 --slots 1", target)
-        yield _array("matvec --config small --geometry 370m --slots 1", target)
+        for bits in (16, 64):
+            yield _array(f"matvec --config small --geometry 370m --beat-bits {bits} --slots 1", target)
+        for bits, slots in ((16, 1), (64, 1), (512, 1), (64, 2), (64, 8)):
+            yield _array(f"table-core --config compact --geometry 370m --beat-bits {bits} --slots {slots}", target)
 
 
 def _array(arguments: str, target: str) -> Measurement:

@@ -29,10 +29,13 @@ class ArrayVariant(enum.Enum):
     TREE  = "tree"
     #: Tables of all sums of five activations, in block RAM; an octet of trits is the address of its sum.
     TABLE = "table"
+    #: Tables of the sums of three activations, in distributed RAM, and an adder for the other two of an octet.
+    TRIPLES = "triples"
 
     @property
     def trit_code(self) -> TritCode:
-        return TritCode.PAIRS if self is ArrayVariant.TREE else TritCode.GRAY
+        return {ArrayVariant.TREE: TritCode.PAIRS, ArrayVariant.TABLE: TritCode.GRAY,
+                ArrayVariant.TRIPLES: TritCode.TRIPLES}[self]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,9 +335,10 @@ class Config:
 
 #: Named machines. Buffer sizes follow the model (:meth:`Config.sized`).
 PRESETS = {
-    "tiny":  Config(beat_bits=16, row_lanes=1, lanes=1),
-    "small": Config(beat_bits=64, row_lanes=2, lanes=2),
-    "wide":  Config(beat_bits=256, row_lanes=8, lanes=8, prefetch=64),
+    "tiny":    Config(beat_bits=16, row_lanes=1, lanes=1),
+    "small":   Config(beat_bits=64, row_lanes=2, lanes=2),
+    "wide":    Config(beat_bits=256, row_lanes=8, lanes=8, prefetch=64),
+    "compact": Config(variant=ArrayVariant.TRIPLES, beat_bits=64, row_lanes=1, lanes=2),
     # With a model of a million weights in the block RAM of an ECP5-85. It goes on by itself, with the best candidate.
-    "onchip": Config(beat_bits=512, row_lanes=16, lanes=8, prefetch=16, top_k=1, embedding=FloatFormat(5, 2)),
+    "onchip":  Config(beat_bits=512, row_lanes=16, lanes=8, prefetch=16, top_k=1, embedding=FloatFormat(5, 2)),
 }

@@ -1,4 +1,4 @@
-"""Five trits in one byte: the two codes in which ternary weights lie on the tape.
+"""Five trits in one byte: the codes in which ternary weights lie on the tape.
 
 243 of the 256 bytes are used, 1.6 bits per weight. Which code a tape uses follows from the variant of the
 array that reads it: each variant has the code that costs it the least logic.
@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["GRAY_FIRST", "GRAY_STEPS", "GRAY_TAPS", "TRITS_PER_BYTE", "TritCode", "pack_trits", "trit_table",
-           "trit_valid", "unpack_trits"]
+__all__ = ["GRAY_FIRST", "GRAY_STEPS", "GRAY_TAPS", "TRIPLES", "TRITS_PER_BYTE", "TritCode", "pack_trits",
+           "trit_table", "trit_valid", "unpack_trits"]
 
 TRITS_PER_BYTE = 5
 
@@ -51,6 +51,8 @@ class TritCode(enum.Enum):
     PAIRS = "pairs"
     #: The step of a reflected ternary Gray walk, for arrays of tables; see :func:`_gray`.
     GRAY = "gray"
+    #: The place in a table of three and what a pair adds to it, for arrays of small tables; see :func:`_triples`.
+    TRIPLES = "triples"
 
 
 def _pairs() -> dict[int, tuple[int, ...]]:
@@ -100,10 +102,40 @@ def _gray() -> dict[int, tuple[int, ...]]:
     return table
 
 
+#: Sums of three activations in the table of :attr:`TritCode.TRIPLES`, each one or its opposite. At the two places
+#: without one an octet has another meaning.
+TRIPLES = ((1, 0, 0), (0, 1, 0), (1, 1, 0), (1, -1, 0), (0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, -1),
+           None, (1, 0, 1), (1, 1, 1), (1, 1, -1), None, (-1, 0, 1), (-1, 1, 1), (-1, 1, -1))
+
+
+def _triples() -> dict[int, tuple[int, ...]]:
+    """Bytes of :attr:`TritCode.TRIPLES` and their trits.
+
+    Trits 0 to 2 are a triple, whose place in :data:`TRIPLES` is in bits 3:0, and trits 3 and 4 a pair (a, b): bits 6:5
+    say 00 a + b, 01 a - b, 10 b, 11 a. Bit 7 negates the pair, and then bit 4 all five trits.
+
+    Where bits 3:0 are 1x00, the place of a triple is in bits 7, 2, 6 and 5, and the pair is zero.
+    """
+    pairs = (1, 1), (1, -1), (0, 1), (1, 0)
+    table: dict[int, tuple[int, ...]] = {}
+    for octet in range(256):
+        triple, pair = TRIPLES[octet & 15], pairs[octet >> 5 & 3]
+        sign = -1 if octet & 0x10 else 1
+        back = -sign if octet & 0x80 else sign
+        if triple is None:
+            triple, pair = TRIPLES[octet >> 4 & 8 | octet & 4 | octet >> 5 & 3], (0, 0)
+        if triple is not None:
+            trits = *(sign * trit for trit in triple), *(back * trit for trit in pair)
+            # What is zero has both signs, of which one is used.
+            if trits not in table.values():
+                table[octet] = trits
+    return table
+
+
 @functools.cache
 def _tables(code: TritCode) -> tuple[_Table, NDArray[np.bool_], NDArray[np.uint8]]:
     """Trits of each byte, whether it is one, and the byte of each base-3 number (trit 0 lowest, plus one)."""
-    octets = {TritCode.PAIRS: _pairs, TritCode.GRAY: _gray}[code]()
+    octets = {TritCode.PAIRS: _pairs, TritCode.GRAY: _gray, TritCode.TRIPLES: _triples}[code]()
     trits = np.zeros((256, TRITS_PER_BYTE), np.int8)
     valid = np.zeros(256, np.bool_)
     inverse = np.zeros(3**TRITS_PER_BYTE, np.uint8)

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
-from terngen.hw.units.partials import partial_width
+from terngen.hw.units.partials import has_carries, partial_width
 from terngen.hw.vendor.adder import add_kept
 
 __all__ = ["LEAD_CYCLES", "REUSE_CYCLES", "SUM_CYCLES", "Accumulator"]
@@ -47,6 +47,8 @@ class Accumulator(wiring.Component):
         With `valid`: the partial sums overwrite.
     partials : ``In(signed(partial_width)).array(slots, row_lanes)``
         The partial sums, ``LEAD_CYCLES`` after `valid`.
+    carries : ``In(1).array(row_lanes)``
+        With them: what else is to be added, as :func:`~terngen.hw.units.partials.has_carries` says.
     written, sums_group : ``Out(1)``, ``Out(row_group_bits)``
         `valid` and `group`, ``SUM_CYCLES`` later.
     sums : ``Out(signed(acc_width)).array(slots, row_lanes)``
@@ -60,6 +62,7 @@ class Accumulator(wiring.Component):
             "group":      In(config.row_group_bits),
             "first":      In(1),
             "partials":   In(signed(partial_width(config))).array(config.slots, config.row_lanes),
+            "carries":    In(1).array(config.row_lanes),
             "written":    Out(1),
             "sums_group": Out(config.row_group_bits),
             "sums":       Out(signed(config.acc_width)).array(config.slots, config.row_lanes),
@@ -90,6 +93,7 @@ class Accumulator(wiring.Component):
             # A block RAM is slow to answer: its word meets a register before it goes anywhere.
             old = delay(m, read_port.data, name=f"old_{slot}")
             for lane, partial in enumerate(partials):
-                sums = add_kept(m, platform, partial, old.word_select(lane, width), keep, name=f"add_{slot}_{lane}")
+                sums = add_kept(m, platform, partial, old.word_select(lane, width), keep, name=f"add_{slot}_{lane}",
+                                carry=self.carries[lane] if has_carries(config) else None)
                 m.d.comb += self.sums[slot][lane].eq(delay(m, sums, name=f"sum_{slot}_{lane}").as_signed())
         return m

@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
 from terngen.hw.units.activations import CodesSignature
-from terngen.hw.units.array import latency, load_cycles, ternary_array
+from terngen.hw.units.array import latency, load_cycles, settle_cycles, ternary_array
 from terngen.hw.units.sums import LEAD_CYCLES, PUSH_CYCLES, REUSE_CYCLES, Sums, SumsSignature
 
 __all__ = ["Command", "MatVec", "cycles"]
@@ -27,9 +27,10 @@ def cycles(config: Config, *, rows: int, cols: int) -> int:
     """Cycles from an accepted command until its sums are ready, if beats are always valid.
 
     One cycle to start, a beat in each cycle, the pipeline of the array and the sums. A block is prepared
-    while the one before it is multiplied; only if that has too few rows it takes longer.
+    while the one before it is multiplied; only if that has too few rows it takes longer. In some arrays each block has
+    cycles at its beginning without a beat.
     """
-    groups = config.row_groups(rows)
+    groups = settle_cycles(config) + config.row_groups(rows)
     block  = max(groups, load_cycles(config))
     return (config.blocks(cols) - 1) * block + groups + latency(config) - LEAD_CYCLES + PUSH_CYCLES
 
@@ -41,7 +42,8 @@ class MatVec(wiring.Component):
     :func:`~terngen.hw.contract.tape.pack_matrix`. It needs codes in front and a free bank of sums, and
     accepts the command when it has them and the array is ready for the first block. Beats of a matrix
     are taken one per cycle from the cycle after the command on, without a pause if it has at least
-    :func:`~terngen.hw.units.array.load_cycles` row groups. The next command is accepted one
+    :func:`~terngen.hw.units.array.load_cycles` row groups, and if the array has no
+    :func:`~terngen.hw.units.array.settle_cycles`. The next command is accepted one
     cycle after the last beat, while sums are still on their way; :func:`cycles` counts them.
 
     ::
@@ -140,8 +142,9 @@ class MatVec(wiring.Component):
         with m.If(ends):
             m.d.sync += [group.eq(0), at_top.eq(single), streaming.eq(0), busy.eq(~last)]
         with m.If(array.take):
-            m.d.sync += [streaming.eq(1), first.eq(start), last.eq(final),
-                         left.eq(cols - config.block_cols)]
+            m.d.sync += [first.eq(start), last.eq(final), left.eq(cols - config.block_cols)]
+        with m.If(delay(m, array.take, settle_cycles(config), reset=True, name="settled")):
+            m.d.sync += streaming.eq(1)
         with m.If(start):
             rows_bits = ceil_log2(config.row_lanes)
             m.d.sync += [busy.eq(1), release.eq(command.release), recent.eq(0), paced.eq(1),
@@ -161,4 +164,5 @@ class MatVec(wiring.Component):
         for slot in range(config.slots):
             m.d.comb += [sums.partials[slot][row].eq(array.partials[slot][row])
                          for row in range(config.row_lanes)]
+        m.d.comb += [sums.carries[row].eq(array.carries[row]) for row in range(config.row_lanes)]
         return m

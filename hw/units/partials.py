@@ -4,10 +4,10 @@ from amaranth import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from terngen.hw.contract.config import Config
+from terngen.hw.contract.config import ArrayVariant, Config
 from terngen.hw.units.activations import CodesSignature
 
-__all__ = ["ArraySignature", "partial_width", "sum_width"]
+__all__ = ["ArraySignature", "has_carries", "partial_width", "sum_width"]
 
 #: Largest magnitude of an activation, see :func:`~terngen.hw.contract.formats.to_int8`.
 CODE_MAX = 127
@@ -22,6 +22,11 @@ def sum_width(count: int) -> int:
 def partial_width(config: Config) -> int:
     """Bits of a partial sum: ``block_cols`` products."""
     return sum_width(config.block_cols)
+
+
+def has_carries(config: Config) -> bool:
+    """Whether a one may be missing in the partial sums of a row."""
+    return config.variant is ArrayVariant.TRIPLES
 
 
 class ArraySignature(wiring.Signature):
@@ -39,7 +44,8 @@ class ArraySignature(wiring.Signature):
     loaded : ``In(1)``
         The next block can be taken: at the earliest ``load_cycles`` after the last one.
     take : ``Out(1)``
-        Takes it: from the next cycle on beats belong to it. Must only be asserted while `loaded`.
+        Takes it: from the next cycle on, and ``settle_cycles`` more, beats belong to it. Must only be asserted while
+        `loaded`.
     rewind : ``Out(1)``
         With `take`: this is the last block of a matrix, so the next one is the first.
     pop : ``Out(1)``
@@ -50,6 +56,8 @@ class ArraySignature(wiring.Signature):
         Octets of the variant's code, as :func:`~terngen.hw.contract.tape.pack_matrix` lays them.
     partials : ``In(signed(partial_width)).array(slots, row_lanes)``
         Partial sums of a beat, ``latency`` cycles after it.
+    carries : ``In(1).array(row_lanes)``
+        With them: what is to be added to those of a row, in all slots. Only where :func:`has_carries` says so.
     """
 
     def __init__(self, config: Config):
@@ -62,4 +70,5 @@ class ArraySignature(wiring.Signature):
             "tags":     In(data.ArrayLayout(config.path.width, config.slots)),
             "beat":     Out(config.beat_bits),
             "partials": In(signed(partial_width(config))).array(config.slots, config.row_lanes),
+            "carries":  In(1).array(config.row_lanes),
         })

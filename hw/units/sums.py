@@ -87,6 +87,8 @@ class Sums(wiring.Component):
         With `valid`: the bank is complete with them.
     partials : ``In(signed(partial_width)).array(slots, row_lanes)``
         The partial sums, ``LEAD_CYCLES`` after `valid`.
+    carries : ``In(1).array(row_lanes)``
+        As in :class:`~terngen.hw.units.accumulator.Accumulator`.
     idle : ``Out(1)``
         No bank is open.
     drain : ``In(SumsSignature)``
@@ -104,6 +106,7 @@ class Sums(wiring.Component):
             "first":    In(1),
             "last":     In(1),
             "partials": In(signed(partial_width(config))).array(config.slots, config.row_lanes),
+            "carries":  In(1).array(config.row_lanes),
             "idle":     Out(1),
             "drain":    In(SumsSignature(config)),
         })
@@ -119,6 +122,7 @@ class Sums(wiring.Component):
         ]
         for slot, partials in enumerate(self.partials):
             m.d.comb += [target.eq(partial) for target, partial in zip(accumulator.partials[slot], partials)]
+        m.d.comb += [target.eq(carry) for target, carry in zip(accumulator.carries, self.carries)]
 
         current = Signal()                                      # the bank that is added to
         m.d.sync += current.eq(current ^ (self.valid & self.last))

@@ -299,6 +299,11 @@ class TableArray(wiring.Component):
         """Cycles from one ``take`` to the next, at least: the filling of all tables."""
         return len(GRAY_STEPS) * config.lane_bytes // config.table_builders
 
+    @staticmethod
+    def settle_cycles(config: Config) -> int:
+        """Cycles in which no beat is taken, after ``take``: none."""
+        return 0
+
     def elaborate(self, platform):
         m      = Module()
         config = self._config

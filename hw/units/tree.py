@@ -56,6 +56,11 @@ class TreeArray(wiring.Component):
         """Cycles from one ``take`` to the next, at least: the loading of a block."""
         return config.block_cols // codes_at_once(config) + 2
 
+    @staticmethod
+    def settle_cycles(config: Config) -> int:
+        """Cycles in which no beat is taken, after ``take``: none."""
+        return 0
+
     def elaborate(self, platform):
         m      = Module()
         config = self._config

@@ -14,11 +14,13 @@ from cocotb.triggers import ReadOnly, RisingEdge
 from terngen.hw.contract import tape
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.trits import trit_table, trit_valid
-from terngen.hw.units.array import latency, load_cycles
+from terngen.hw.units.array import latency, load_cycles, settle_cycles
 from terngen.sim.benches.bench_activations import Filler
 from terngen.sim.cocotb_stream import encode, reset
 
 CONFIG = Config.from_dict(json.loads(os.environ["CONFIG"]))
+#: Cycles from the taking of a block to the next, at least.
+PERIOD = max(load_cycles(CONFIG), settle_cycles(CONFIG) + 1)
 
 
 class Player:
@@ -45,8 +47,9 @@ class Player:
         await ReadOnly()
         due = self._due.popleft()
         if due is not None:
-            actual = [[getattr(dut, f"partials__{slot}__{row}").value.to_signed()
-                       for row in range(CONFIG.row_lanes)] for slot in range(CONFIG.slots)]
+            carries = [int(getattr(dut, f"carries__{row}").value) for row in range(CONFIG.row_lanes)]
+            actual  = [[getattr(dut, f"partials__{slot}__{row}").value.to_signed() + carry
+                        for row, carry in enumerate(carries)] for slot in range(CONFIG.slots)]
             assert (np.array(actual) == due).all(), f"{actual} != {due}"
 
     async def multiply(self, codes: np.ndarray, tags: int, trits: np.ndarray, *, pop: bool):
@@ -68,12 +71,14 @@ class Player:
                 await self._cycle()
                 waited = True
             if block and waited:
-                assert self._since == load_cycles(CONFIG)
+                assert self._since == PERIOD
             # The last beat of a block, and the taking of the next one, come in one cycle.
             assert int(self._dut.tags.value) == tags
             rewind = int(block == blocks - 1)
             last   = self._last if block else (None, None)
             await self._cycle(*last, take=1, rewind=rewind, pop=int(rewind and pop))
+            for _ in range(settle_cycles(CONFIG)):
+                await self._cycle()
             part = padded[:, block * CONFIG.block_cols:][:, :CONFIG.block_cols]
             for group in range(groups):
                 while self._stall():
@@ -129,7 +134,7 @@ async def multiplies(dut, i_stall, o_stall):
         matrices = []
         for _ in range(int(rng.integers(1, 3))):
             cols   = int(rng.integers(1, length + 1))
-            groups = int(rng.choice([1, rng.integers(2, 9), load_cycles(CONFIG) + rng.integers(-2, 3)]))
+            groups = int(rng.choice([1, rng.integers(2, 9), PERIOD + rng.integers(-2, 3)]))
             matrices.append(draw_trits(rng, CONFIG.blocks(cols), groups, cols))
         banks.append((rng.integers(-127, 128, (CONFIG.slots, length)),
                       rng.integers(0, 1 << CONFIG.path.width, CONFIG.slots).tolist(), matrices))

@@ -13,13 +13,15 @@ from cocotb.utils import get_sim_time
 
 from terngen.hw.contract import tape
 from terngen.hw.contract.config import Config
-from terngen.hw.units.array import load_cycles
+from terngen.hw.units.array import load_cycles, settle_cycles
 from terngen.hw.units.matvec import Command, cycles
 from terngen.sim.benches.bench_activations import Filler
 from terngen.sim.benches.bench_sums import Drainer
 from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Source, encode, reset
 
 CONFIG = Config.from_dict(json.loads(os.environ["CONFIG"]))
+#: Cycles from the taking of a block to the next, at least.
+PERIOD = max(load_cycles(CONFIG), settle_cycles(CONFIG) + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +149,7 @@ async def adds_to_what_was_just_written(dut):
 
     def stall():
         nonlocal waited
-        late   = len(harness.weights.cycles) % groups == groups - 1 and waited < 2 * load_cycles(CONFIG)
+        late   = len(harness.weights.cycles) % groups == groups - 1 and waited < 2 * PERIOD
         waited = waited + 1 if late else 0
         return late
 
@@ -176,8 +178,9 @@ async def loses_no_cycle(dut):
     rng     = generator()
     harness = Harness(dut)
     load    = load_cycles(CONFIG)
+    settle  = settle_cycles(CONFIG)
     await reset(dut)
-    for groups in (1, 2, 3, 4, 5, load - 1, load, load + 1, CONFIG.row_groups(CONFIG.rows)):
+    for groups in (1, 2, 3, 4, 5, PERIOD - 1, PERIOD, PERIOD + 1, CONFIG.row_groups(CONFIG.rows)):
         for blocks in (1, 2, CONFIG.blocks(CONFIG.wide)):
             cols   = min(blocks * CONFIG.block_cols, CONFIG.wide)
             rows   = groups * CONFIG.row_lanes - int(rng.integers(CONFIG.row_lanes))
@@ -191,8 +194,8 @@ async def loses_no_cycle(dut):
             if groups >= load:
                 beats = CONFIG.matrix_beats(rows, cols)
                 taken = harness.weights.cycles[-beats:]
-                assert taken == list(range(taken[0], taken[0] + beats))
-                assert taken[0] == harness.commands.cycles[-1] + 1
+                assert taken == [taken[0] + beat + beat // groups * settle for beat in range(beats)]
+                assert taken[0] == harness.commands.cycles[-1] + 1 + settle
             assert (await harness.drainer.read(rows) == matrix.product).all()
 
 
@@ -201,7 +204,7 @@ async def goes_on_without_a_pause(dut):
     """From the last beat of a matrix to the first one of the next is one cycle for the command."""
     rng      = generator()
     harness  = Harness(dut)
-    rows     = load_cycles(CONFIG) * CONFIG.row_lanes
+    rows     = PERIOD * CONFIG.row_lanes
     codes    = [Codes.draw(rng, CONFIG.wide) for _ in range(3)]
     matrices = [Matrix(draw_trits(rng, rows, CONFIG.wide), codes[index // 2], bool(index % 2))
                 for index in range(6)]
@@ -219,7 +222,9 @@ async def goes_on_without_a_pause(dut):
     taken = np.array(harness.weights.cycles[:4 * beats])
     pause = np.diff(taken)
     # Codes of the first two pairs are there, and two banks of sums; a third pair waits for its sums.
-    assert (pause[:2 * beats - 1] == np.where(np.arange(1, 2 * beats) % beats, 1, 2)).all()
+    place = np.arange(1, 2 * beats)
+    wait  = np.where(place % beats, 1, 2) + np.where(place % PERIOD, 0, settle_cycles(CONFIG))
+    assert (pause[:2 * beats - 1] == wait).all()
     while len(harness.weights.cycles) < 6 * beats:
         await RisingEdge(dut.clk)
 

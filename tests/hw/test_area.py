@@ -9,6 +9,7 @@ from terngen.hw import area
 from terngen.hw.contract.config import ArrayVariant, Config, Sites
 from terngen.hw.contract.formats import Multiplier
 from terngen.hw.top import Machine
+from terngen.sim.area import ARRAYS, MACHINES, UNITS, measure
 
 SMALL = {"hidden": 128, "wide": 512, "rows": 512, "state": 512}
 
@@ -26,10 +27,11 @@ def memories(fragment, path=()):
 @pytest.mark.parametrize("changes", [
     {},
     {"variant": ArrayVariant.TABLE, "slots": 4, "lanes": 4, "builders": 1},
+    {"variant": ArrayVariant.TRIPLES, "slots": 2, "lanes": 1},
     {"beat_bits": 16, "row_lanes": 1, "lanes": 1, "prefetch": 1024},
     {"beat_bits": 32, "lanes": 8},
     {"beat_bits": 128, "row_lanes": 4, "lanes": 2, "slots": 2, "history": 64},
-], ids=["tree", "tables", "narrow", "lanes", "parts"])
+], ids=["tree", "tables", "triples", "narrow", "lanes", "parts"])
 def test_stores(changes):
     """Every memory of a machine is on the list, and nothing else."""
     config = Config(**SMALL, **changes)
@@ -79,3 +81,57 @@ def test_dsps():
     assert area.dsps(Config(lanes=4)) == 4 * 8 + 1
     assert area.dsps(Config(lanes=4, sites=Sites.all(Multiplier("lmul")))) == 0
     assert area.dsps(Config(lanes=2, sites=Sites(gate=Multiplier("lmul"), square=Multiplier("lmul")))) == 2 * 7 + 1
+
+
+# What was synthesised. `python -m terngen.sim.area` does it again.
+BASELINES = area.Baselines.read()
+#: Growth of a unit by more than this must be meant, and then the baselines are made again.
+DRIFT = 0.05
+#: Units that take a second or two.
+SHORT = ("add", "multiply", "to-int8", "reciprocal", "parameters", "player", "sums")
+
+
+@pytest.mark.parametrize("name", ["arrays", "machines"])
+def test_fits(name):
+    """Look-up tables and flip-flops are within a tenth of what was synthesised; the others are exact."""
+    model = area.Model(BASELINES)
+    for each in getattr(BASELINES, name):
+        found = model.array(each.config) if name == "arrays" else area.area(each.config)
+        for key in ("lut", "ff"):
+            assert found[key] == pytest.approx(getattr(each, key), rel=0.1), f"{key} of {each.config}"
+    for each in BASELINES.machines:
+        assert area.block_rams(each.config) == each.bram, each.config
+        assert area.dsps(each.config) == each.dsp, each.config
+
+
+def drift(component, baseline):
+    """Synthesise again, and compare."""
+    found = measure(component, baseline.config)
+    for key in ("lut", "ff"):
+        assert found[key] == pytest.approx(getattr(baseline, key), rel=DRIFT), f"{key} of {component}"
+    assert (found["bram"], found["dsp"]) == (baseline.bram, baseline.dsp)
+
+
+@pytest.mark.parametrize("component", [name if name in SHORT else pytest.param(name, marks=pytest.mark.long)
+                                       for name in BASELINES.units])
+def test_unit_drift(component):
+    drift(component, BASELINES.units[component])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", range(len(BASELINES.arrays)))
+def test_array_drift(place):
+    drift("matvec", BASELINES.arrays[place])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", range(len(BASELINES.machines)))
+def test_machine_drift(place):
+    drift("machine", BASELINES.machines[place])
+
+
+def test_baselines_complete():
+    """The file is of what is asked for today."""
+    assert list(BASELINES.units) == list(UNITS)
+    assert [each.config for each in BASELINES.arrays] == ARRAYS
+    assert [each.config for each in BASELINES.machines] == MACHINES

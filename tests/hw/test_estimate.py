@@ -102,13 +102,14 @@ def at_random(machine, rng, steps, *, parts=True):
 
 
 #: Machines that are compiled and played in a moment; the others are for `make test-long`.
-SHORT = {"tiny-3", "tiny-table", "fairy"}
+SHORT = {"tiny-3", "tiny-table", "tiny-triples", "fairy"}
 MACHINES = {
     "tiny-3":      (TINY,  {"slots": 3}),
     "tiny-narrow": (TINY,  {"preset": "tiny", "prefetch": 2}),
     "tiny-octets": (TINY,  {"embedding": FloatFormat(4, 3), "slots": 2}),
     "tiny-wide":   (TINY,  {"preset": "wide", "slots": 2}),
     "tiny-table":  (TINY,  {"variant": ArrayVariant.TABLE, "builders": 1, "row_lanes": 2, "lanes": 4, "slots": 2}),
+    "tiny-triples": (TINY, {"variant": ArrayVariant.TRIPLES, "lanes": 4, "slots": 2}),
     "fairy":       (FAIRY, {}),
 }
 
@@ -228,8 +229,8 @@ def test_exact_at_random(make_tape, played, seed):
     """Machines and memories of any kind."""
     rng       = np.random.default_rng(seed)
     beat_bits = int(rng.choice([16, 32, 64, 128, 256]))
-    variant   = list(ArrayVariant)[int(rng.integers(2))]
-    limit     = beat_bits // 8 // (1 if variant is ArrayVariant.TABLE else 2)
+    variant   = list(ArrayVariant)[int(rng.integers(3))]
+    limit     = beat_bits // 8 // (2 if variant is ArrayVariant.TREE else 1)
     row_lanes = int(2 ** rng.integers(min(4, limit.bit_length())))
     machine   = played(make_tape(
         TINY, variant=variant, beat_bits=beat_bits, row_lanes=row_lanes, lanes=int(2 ** rng.integers(4)),

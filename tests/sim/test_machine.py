@@ -322,6 +322,7 @@ VARIANTS = {
     "table":   ("small", {"variant": ArrayVariant.TABLE, "row_lanes": 4, "builders": 1, "lanes": 8, "slots": 8}),
     "onchip":  ("onchip", {}),
     "lanes":   ("wide", {"variant": ArrayVariant.TABLE, "lanes": 2}),
+    "triples": ("small", {"variant": ArrayVariant.TRIPLES, "lanes": 4, "slots": 2}),
 }
 
 

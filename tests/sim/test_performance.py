@@ -64,5 +64,5 @@ def test_page(root, stored):
 
 def test_plots(root, tmp_path):
     drawn = plots.draw(root / "docs/performance.json", tmp_path)
-    assert [path.name for path in drawn] == ["attainment.svg", "slots.svg"]
+    assert [path.name for path in drawn] == ["attainment.svg", "slots.svg", "luts.svg", "descriptors.svg"]
     assert all("<svg" in path.read_text() for path in drawn)

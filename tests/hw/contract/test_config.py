@@ -65,7 +65,7 @@ def test_digest_depends_on_everything():
 
 @pytest.mark.parametrize("values, message", [
     ({"lanse": 2},                r"^Configuration has no 'lanse'; it has beat_bits, "),
-    ({"variant": "magic"},        r"^Variant must be one of tree, table, not 'magic'$"),
+    ({"variant": "magic"},        r"^Variant must be one of tree, table, triples, not 'magic'$"),
     ({"sites": {"gates": "exact"}}, r"^There is no product 'gates'; there are dequantise, "),
     ({"sites": {"gate": "fast"}}, r"^Multiplier must be "),
     ({"path": "fp16"},            r"^Float format must be written like e6m11, not 'fp16'$"),

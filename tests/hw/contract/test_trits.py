@@ -72,6 +72,22 @@ def test_pairs_by_hand(trits, octet):
     assert unpack_trits(np.uint8(octet), TritCode.PAIRS).tolist() == trits
 
 
+@pytest.mark.parametrize("trits, octet", [
+    # Bits 7 and 4 are the signs of the pair and of all, 6:5 the pair, 3:0 the triple.
+    ([1, 0, 0, 1, 1], 0b0_00_0_0000),
+    ([1, 1, -1, 1, -1], 0b0_01_0_1011),
+    ([0, 0, 1, 0, -1], 0b1_10_0_0101),
+    ([1, 0, -1, -1, 0], 0b0_11_1_1101),
+    # Bits 3:0 1x00: the pair is zero, the place of the triple is in bits 7, 2, 6 and 5.
+    ([0, 0, 0, 0, 0], 0b0_00_0_1100),
+    ([1, 1, 1, 0, 0], 0b1_10_0_1000),
+    ([1, -1, 1, 0, 0], 0b1_11_1_1100),
+])
+def test_triples_by_hand(trits, octet):
+    assert pack_trits(trits, TritCode.TRIPLES) == octet
+    assert unpack_trits(np.uint8(octet), TritCode.TRIPLES).tolist() == trits
+
+
 @pytest.mark.parametrize("code, octet", [(TritCode.GRAY, 0), (TritCode.GRAY, GRAY_STEPS[11]),
                                          (TritCode.PAIRS, 0b11_1_11_000), (TritCode.PAIRS, 0b11_0_11_011)])
 def test_byte_wrong(code, octet):

@@ -12,7 +12,7 @@ from amaranth.utils import ceil_log2
 
 from terngen.hw import build
 from terngen.hw.units import table
-from terngen.hw.vendor.adder import add, add_kept, add_subtract, add_three, has_three
+from terngen.hw.vendor.adder import add, add_inverted, add_kept, add_modes, add_subtract, add_three, has_three
 
 #: From registers with anything in them: what is seen once they are full.
 SEQUENCE = "-seq 6 -prove-skip 5"
@@ -66,15 +66,55 @@ def test_add_subtract(tmp_path, family, cell, width, other):
 
 
 @each_family
-@pytest.mark.parametrize("width, other", [(20, 14), (5, 5)])
-def test_add_kept(tmp_path, family, cell, width, other):
-    def expected(m, platform, left, right, keep):
-        return left.as_signed() + Mux(keep, right, 0)
+@pytest.mark.parametrize("width, other", [(11, 9), (8, 8)])
+def test_add_subtract_inverted(tmp_path, family, cell, width, other):
+    """With half its range added, a sum has no sign."""
+    def expected(m, platform, left, right, minus):
+        total = left.as_signed() + Mux(minus, -right.as_signed(), right.as_signed())
+        return total + (1 << width - 1)
 
-    def actual(m, platform, left, right, keep):
-        return add_kept(m, platform, left.as_signed(), right, keep, name="dut")
+    def actual(m, platform, left, right, minus):
+        return add_subtract(m, platform, left, right.as_signed(), minus, invert=True, name="dut")
 
-    prove(tmp_path, [other, width, 1], width, expected, actual, family=family, cell=cell)
+    prove(tmp_path, [width, other, 1], width, expected, actual, family=family, cell=cell)
+
+
+@each_family
+@pytest.mark.parametrize("width", [8, 5])
+def test_add_modes(tmp_path, family, cell, width):
+    def expected(m, platform, left, right, mode):
+        left, right = left.as_signed(), right.as_signed()
+        return Mux(mode[1], Mux(mode[0], left, right), Mux(mode[0], left - right, left + right))
+
+    def actual(m, platform, left, right, mode):
+        return add_modes(m, platform, left, right, mode, name="dut")
+
+    prove(tmp_path, [width, width, 2], width + 1, expected, actual, family=family, cell=cell)
+
+
+@each_family
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("width", [11, 6])
+def test_add_inverted(tmp_path, family, cell, width, invert):
+    def expected(m, platform, left, right, flags, carry):
+        return ((left ^ flags[0].replicate(width)) + (right ^ flags[1].replicate(width)) + carry) ^ (invert << width)
+
+    def actual(m, platform, left, right, flags, carry):
+        return add_inverted(m, platform, left, right, (flags[0], flags[1]), carry, invert=invert, name="dut")
+
+    prove(tmp_path, [width, width, 2, 1], width + 1, expected, actual, family=family, cell=cell)
+
+
+@each_family
+@pytest.mark.parametrize("width, other, carries", [(20, 14, False), (20, 14, True), (5, 5, False), (5, 5, True)])
+def test_add_kept(tmp_path, family, cell, width, other, carries):
+    def expected(m, platform, left, right, keep, carry):
+        return left.as_signed() + Mux(keep, right, 0) + (carry if carries else 0)
+
+    def actual(m, platform, left, right, keep, carry):
+        return add_kept(m, platform, left.as_signed(), right, keep, carry=carry if carries else None, name="dut")
+
+    prove(tmp_path, [other, width, 1, 1], width, expected, actual, family=family, cell=cell)
 
 
 @each_family

@@ -41,3 +41,16 @@ def test_table_without_places(monkeypatch):
     config = Config(variant=ArrayVariant.TABLE, beat_bits=32, row_lanes=1, builders=2, lanes=2, slots=1, hidden=16,
                     wide=48, rows=64)
     run_bench(ternary_array(config), "bench_array", env={"CONFIG": json.dumps(config.to_dict())})
+
+
+# Octets alone, in pairs and in more, several rows, and lane groups that are read in parts and together.
+@pytest.mark.parametrize("beat_bits, row_lanes, lanes, slots", [
+    (16, 2, 2, 2),
+    (32, 2, 1, 3),
+    (64, 1, 4, 1),
+    (128, 2, 16, 1),
+])
+def test_triples(beat_bits, row_lanes, lanes, slots):
+    config = Config(variant=ArrayVariant.TRIPLES, beat_bits=beat_bits, row_lanes=row_lanes, lanes=lanes, slots=slots,
+                    hidden=32, wide=112, rows=64)
+    run_bench(ternary_array(config), "bench_array", env={"CONFIG": json.dumps(config.to_dict())})

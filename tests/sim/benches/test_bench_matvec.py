@@ -20,6 +20,16 @@ def test_tree(beat_bits, row_lanes, lanes, slots):
     run_bench(MatVec(config), "bench_matvec", env={"CONFIG": json.dumps(config.to_dict())})
 
 
+@pytest.mark.parametrize("beat_bits, row_lanes, lanes, slots", [
+    (16, 2, 1, 2),
+    (64, 1, 4, 1),
+])
+def test_triples(beat_bits, row_lanes, lanes, slots):
+    config = Config(variant=ArrayVariant.TRIPLES, beat_bits=beat_bits, row_lanes=row_lanes, lanes=lanes, slots=slots,
+                    hidden=16, wide=100, rows=64)
+    run_bench(MatVec(config), "bench_matvec", env={"CONFIG": json.dumps(config.to_dict())})
+
+
 # With one table for a row, sums are announced in the very cycle of their beat.
 @pytest.mark.parametrize("beat_bits, row_lanes, builders, lanes, slots, rows, wide", [
     (16, 2, 1, 4, 2, 516, 12),
