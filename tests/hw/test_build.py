@@ -47,15 +47,18 @@ class Store(wiring.Component):
 
 
 class Product(wiring.Component):
-    """A product with registers around it."""
+    """A product with registers around it; one of those before it may be read elsewhere as well."""
 
-    def __init__(self, *, behind):
-        self._behind = behind
-        super().__init__({"a": In(12), "b": In(12), "o": Out(24)})
+    def __init__(self, *, behind, shared=False):
+        self._behind, self._shared = behind, shared
+        super().__init__({"a": In(12), "b": In(12), "o": Out(24), "kept": Out(12)})
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.o.eq(delay(m, delay(m, self.a) * delay(m, self.b), self._behind))
+        a, b = delay(m, self.a), delay(m, self.b)
+        m.d.comb += self.o.eq(delay(m, a * b, self._behind))
+        if self._shared:
+            m.d.comb += self.kept.eq(a)
         return m
 
 
@@ -126,6 +129,16 @@ def test_registers_of_multiplier(behind, stages):
         f"REG_{stage}_CLK" for stage in ["INPUTA", "INPUTB", *stages]}
     assert block["connections"]["CLK0"] == top["ports"]["clk"]["bits"]
     assert not [cell for cell in top["cells"].values() if cell["type"] == "TRELLIS_FF"]
+
+
+def test_shared_register_of_multiplier():
+    """It is in the block, and where it was."""
+    top = netlist(Product(behind=2, shared=True))
+    [block] = [cell for cell in top["cells"].values() if cell["type"] == "MULT18X18D"]
+    assert {block["parameters"][f"REG_INPUT{side}_CLK"] for side in "AB"} == {"CLK0"}
+    assert [block["connections"][f"A{bit}"][0] for bit in range(12)] == top["ports"]["a"]["bits"]
+    kept = [cell for cell in top["cells"].values() if cell["type"] == "TRELLIS_FF"]
+    assert {cell["connections"]["Q"][0] for cell in kept} == set(top["ports"]["kept"]["bits"])
 
 
 def test_place(tmp_path, monkeypatch):
