@@ -570,8 +570,8 @@ def _xilinx_luts(top: dict[str, Any], cells: collections.Counter[str]) -> int:
 
 
 # Registers of blocks. Yosys uses neither those behind a block RAM of an ECP5, which is slow without, nor those of its
-# multipliers. A flip-flop becomes one of them if that changes nothing but its place. One before a block stays there
-# as well if others read it: nextpnr takes 3.5 ns for the setup of a multiplier if one operand has no register.
+# multipliers. A flip-flop becomes one of them if that changes nothing but its place. One before a block stays where it
+# is as well if others read it: nextpnr takes 3.5 ns for the setup of a multiplier if one operand has no register.
 
 class _Registers:
     """Flip-flops of a module, by the nets before and behind them."""

@@ -216,7 +216,7 @@ class GoldenTransport:
         """Execute a step; the beats that it took."""
         beats, hidden = self._get(Reg.EMBED_BEATS), self._get(Reg.HIDDEN)
         if beats:
-            room = min(self.config.hidden, beats * self.config.beat_bytes // 2)
+            room = min(self.config.hidden, beats * self.config.beat_bits // self.config.embedding_bits)
             if not 0 < hidden <= room:
                 raise MachineFault(f"Residual vector must have 1 to {room} elements, not {hidden}")
             self.machine.embed(tokens, self._get(Reg.EMBED_START), beats, hidden)
