@@ -78,12 +78,17 @@ class Parameters(wiring.Component):
         m = Module()
         config = self._config
 
-        place_bits = max(1, ceil_log2(self._beats))
-        # A bank is not read while it is filled.
-        m.submodules.words = words = memory.Memory(shape=config.beat_bits, depth=2 << place_bits, init=[],
-                                                   attrs={"no_rw_check": 1})
-        write = words.write_port()
-        read  = words.read_port()
+        # A lane group is a part of a beat, or several beats, each in a memory of its own.
+        group_width = config.lanes * PARAMETER_BITS
+        side_bits   = max(0, ceil_log2(group_width) - ceil_log2(config.beat_bits))
+        place_bits  = max(1, ceil_log2(self._beats), side_bits)
+        stores      = []
+        for side in range(1 << side_bits):
+            # A bank is not read while it is filled.
+            store = memory.Memory(shape=config.beat_bits, depth=2 << place_bits - side_bits, init=[],
+                                  attrs={"no_rw_check": 1})
+            m.submodules[f"words_{side}"] = store
+            stores.append((store.write_port(), store.read_port()))
 
         # Filling.
         back   = Signal()           # bank that is filled next
@@ -92,18 +97,23 @@ class Parameters(wiring.Component):
         place  = Signal(place_bits)
         left   = Signal(range(self._beats + 1))
         free   = Signal()
+        taken  = Signal()
         m.d.comb += [
             free.eq(~full.bit_select(back, 1)),
             self.command.ready.eq((left == 0) & free),
             self.i.ready.eq(left != 0),
-            write.addr.eq(Cat(place, back)),
-            write.data.eq(self.i.payload),
-            write.en.eq(self.i.valid & self.i.ready),
+            taken.eq(self.i.valid & self.i.ready),
         ]
+        for side, (write, _) in enumerate(stores):
+            m.d.comb += [
+                write.addr.eq(Cat(place[side_bits:], back)),
+                write.data.eq(self.i.payload),
+                write.en.eq(taken & (place[:side_bits] == side)),
+            ]
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += left.eq(self.command.payload)
             m.d.sync += place.eq(0)
-        with m.If(write.en):
+        with m.If(taken):
             m.d.sync += left.eq(left - 1)
             m.d.sync += place.eq(place + 1)
             with m.If(left == 1):
@@ -116,10 +126,10 @@ class Parameters(wiring.Component):
             m.d.sync += full.bit_select(front, 1).eq(0)
             m.d.sync += front.eq(~front)
 
-        group_width = config.lanes * PARAMETER_BITS
-        step_bits   = ceil_log2(config.beat_bits // group_width)
-        m.d.comb += read.addr.eq(Cat((self.o.group >> step_bits)[:place_bits], front))
-        beat = delay(m, read.data, name="beat")
+        step_bits = max(0, ceil_log2(config.beat_bits) - ceil_log2(group_width))
+        for _, read in stores:
+            m.d.comb += read.addr.eq(Cat((self.o.group >> step_bits)[:place_bits - side_bits], front))
+        beat = delay(m, Cat(read.data for _, read in stores), name="beat")
         if step_bits:
             step  = delay(m, self.o.group[:step_bits], 2, name="step")
             words = Array(beat[index * group_width:(index + 1) * group_width]

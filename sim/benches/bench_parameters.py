@@ -11,7 +11,7 @@ from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 from cocotb.utils import get_sim_time
 
 from terngen.hw.contract import tape
-from terngen.hw.contract.config import Config
+from terngen.hw.contract.config import PARAMETER_BITS, Config
 from terngen.hw.units.parameters import PUSH_CYCLES, READ_LATENCY
 from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Source, reset
 
@@ -80,8 +80,10 @@ class Harness:
 
 
 def draw(count: int) -> list[Vector]:
-    return [Vector(int(rng.choice([1, CONFIG.lanes, CONFIG.wide, rng.integers(1, CONFIG.wide + 1)])))
-            for _ in range(count)]
+    """Vectors of any length; of whole lane groups, as they are in machines, where a beat does not fill one."""
+    least   = CONFIG.lanes if CONFIG.lanes * PARAMETER_BITS > CONFIG.beat_bits else 1
+    lengths = [rng.choice([1, CONFIG.lanes, CONFIG.wide, rng.integers(1, CONFIG.wide + 1)]) for _ in range(count)]
+    return [Vector(int(-(-length // least) * least)) for length in lengths]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -15,6 +15,8 @@ from terngen.sim.verilog import run_bench
     (64, 2, 28, "e6m11"),       # several groups in a beat, the last one not full
     (128, 2, 4, "e8m7"),        # all in one beat
     (64, 4, 40, "e4m3"),
+    (16, 4, 36, "e6m11"),       # a lane group is several beats
+    (32, 8, 16, "e6m11"),
 ])
 def test_parameters(beat_bits, lanes, wide, path):
     config = Config(beat_bits=beat_bits, lanes=lanes, hidden=wide, wide=wide, rows=wide,
