@@ -12,7 +12,7 @@ export TERNGEN_CACHE_DIR ?= $(HOME)/.cache/terngen
 demo: $(VENV)/.base compiler
 	$(BIN)/terngen demo
 
-# Every figure of docs/performance.md, then its tables and plots; about half an hour.
+# Every figure of docs/performance.md, then its tables and plots; about forty minutes.
 bench: $(VENV)/.dev compiler
 	$(BIN)/python -m terngen.sim.performance
 	$(BIN)/python -m terngen.sim.plots

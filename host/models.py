@@ -99,8 +99,7 @@ def _check_model(path: str | os.PathLike[str], tape: Tape) -> None:
 
 
 def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] | Config | None = None,
-               slots: int | None = None, progress: Progress = lambda what, done, total: None
-               ) -> Tape:
+               progress: Progress = lambda what, done, total: None, **changes: int | None) -> Tape:
     """The tape of a model.
 
     A checkpoint folder is converted, and kept in the cache under everything that decides about the
@@ -113,8 +112,8 @@ def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] |
         Tape file, or checkpoint folder.
     config
         Machine, see :func:`~terngen.host.configs.read_config`; for a tape it must be the one it was made for.
-    slots
-        Instead of the slots of `config`.
+    changes
+        Values instead of those of `config`, where they are not None.
 
     Raises
     ------
@@ -129,13 +128,13 @@ def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] |
     if not path.exists():
         raise InputError(f"There is no tape and no checkpoint folder at {path}")
     if path.is_dir():
-        return _converted(Checkpoint.open(path), config or configs.DEFAULT, slots, progress)
-    tape = open_tape(path)
-    if config is not None:
-        values = tape.config.to_dict() | configs.read_config(config)
-        _same_machine(path, tape, configs.from_values(values))
-    if slots is not None:
-        _same_machine(path, tape, configs.from_values(tape.config.to_dict() | {"slots": slots}))
+        checkpoint = Checkpoint.open(path)
+        machine    = configs.model_config(checkpoint.geometry, config or configs.DEFAULT, **changes)
+        return _converted(checkpoint, machine, progress)
+    tape  = open_tape(path)
+    given = {name: value for name, value in changes.items() if value is not None}
+    for values in ({} if config is None else configs.read_config(config), given):
+        _same_machine(path, tape, configs.from_values(tape.config.to_dict() | values))
     return tape
 
 
@@ -149,9 +148,7 @@ def _same_machine(path: Path, tape: Tape, wanted: Config) -> None:
                       f"{differing}); convert the checkpoint for {wanted.digest.hex()}")
 
 
-def _converted(checkpoint: Checkpoint, name: str | os.PathLike[str] | Config, slots: int | None,
-               progress: Progress) -> Tape:
-    config = configs.model_config(checkpoint.geometry, name, slots=slots)
+def _converted(checkpoint: Checkpoint, config: Config, progress: Progress) -> Tape:
     folder = cache_dir() / "tapes"
     label  = "".join(letter if letter.isalnum() or letter in "-_." else "-"
                      for letter in checkpoint.folder.resolve().name)[:64]

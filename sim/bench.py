@@ -7,8 +7,9 @@ from typing import Any, Self
 import numpy as np
 
 from terngen.host.device import Counters, Device
+from terngen.host.errors import GateError
 from terngen.hw.contract.tape import Tape
-from terngen.sim.device import SimTransport
+from terngen.sim.device import GoldenTransport, SimTransport
 from terngen.sim.gate import CheckedTransport
 
 __all__ = ["Bench", "greedy"]
@@ -54,6 +55,35 @@ class Bench:
         self._idle    = counters.source_idle
         self._seconds = self.checked.seconds
 
+    def prefill(self, count: int, seed: int) -> dict[str, Any]:
+        """Let slot 0 read a prompt of random tokens, as many in a pass as there are slots; the speed of that.
+
+        One more token, with the head, must then have the candidates that it has on the golden machine after the
+        same tokens one by one.
+
+        Raises
+        ------
+        GateError
+            If they differ.
+        """
+        tokens = np.random.default_rng(seed).integers(0, self.tape.model["vocab_size"], count + 1).tolist()
+        passes = self.device.prefill(tokens[:-1])
+        last   = self.device.step({0: tokens[-1]})
+        golden = GoldenTransport(self.tape.config)
+        golden.attach(self.tape.image)
+        single = Device(golden, self.tape)
+        for place, token in enumerate(tokens):
+            single.step({0: token}, reset=[0] if place == 0 else (), head=place == count)
+        found, expected = self.device.results(0), single.results(0)
+        self.checked.values_compared += len(expected.tokens)
+        wrong = int(np.count_nonzero((found.tokens != expected.tokens) | (found.sums != expected.sums)))
+        if wrong:
+            self.checked.mismatches += wrong
+            raise GateError(f"Prompt must leave the same candidates in one pass as token by token, but "
+                            f"{found.tokens.tolist()} are not {expected.tokens.tolist()}")
+        cycles = Counters.total(passes).cycles / count
+        return {"prompt_tokens": count, "cycles_per_prompt_token": cycles, "prompt_speedup": last.cycles / cycles}
+
     def gate(self) -> dict[str, Any]:
         """What was compared, and how it came out."""
         checked = self.checked
@@ -96,6 +126,7 @@ class Bench:
             "stall_vector_per_token": total.stall_vector / count,
             "source_idle_per_token":  (counters.source_idle - self._idle) / memory.channels / count,
             "sim_cycles_per_second":  cycles / seconds,
+            "sim_tokens_per_second":  count / seconds,
         }
 
 

@@ -109,7 +109,7 @@ def compile_machine(component: Any, *, config: Config, waveform: bool = False,
     words = -(-ports.get("trace__event", 0) // 32)
     if words and words != event_words(config):
         raise ValueError(f"Events of the machine must have {event_words(config)} words, not {words}")
-    path = verilate.build(_shell(text, "top"), waveform=waveform, optimisation=optimisation, defines={
+    path = verilate.build(_shell(_loops(text), "top"), waveform=waveform, optimisation=optimisation, defines={
         "HAS_MEMORY": int(memory),
         "HAS_TRACE":  int(words > 0),
         "HAS_BUSY":   int("busy" in ports),
@@ -145,6 +145,16 @@ def _shell(text: str, top: str) -> str:
     passed   = ", ".join(f".{name}({'rst_late' if name == 'rst' else name})" for _, name, _ in ports)
     late     = "  reg rst_late = 0;\n  always @(posedge clk) rst_late <= rst;\n" if "rst" in _ports(text, top) else ""
     return f"{text}\nmodule shell({declared});\n{late}  {top} machine({passed});\nendmodule\n"
+
+
+def _loops(text: str) -> str:
+    """The same Verilog, with a loop where each word of a memory is set to zero: Verilator makes a statement in C++
+    of every assignment, which for large memories is most of the code."""
+    def loop(match: re.Match[str]) -> str:
+        return f"for (int i = 0; i <= {match['last']}; i = i + 1) {match['name']}[i] = {match['zero']};\n"
+
+    return re.sub(r"(?P<name>\w+)\[0\] = (?P<zero>\d+'h0+);\n"
+                  r"(?:\s+(?P=name)\[(?P<last>\d+)\] = (?P=zero);\n)+", loop, text)
 
 
 # Running.

@@ -111,7 +111,7 @@ class CheckedTransport:
         self.mismatches = 0
         #: The first of them.
         self.first: Difference | None = None
-        #: Seconds that the device took.
+        #: Seconds of processor time that the device took, in this thread.
         self.seconds = 0.0
         self._expected: list[Event] = []
         self._words: dict[int, str] = {}        # by beat
@@ -128,15 +128,15 @@ class CheckedTransport:
         if address >= regs.TAPE_BASE:
             self._words.clear()
         self.golden.write(address, octets)
-        begin = time.monotonic()
+        begin = time.thread_time()
         self.device.write(address, octets)
-        self.seconds += time.monotonic() - begin
+        self.seconds += time.thread_time() - begin
 
     def read(self, address: int, octets: int, *, timeout: float | None = None) -> bytes:
         """See :class:`~terngen.host.transport.Transport`."""
-        begin    = time.monotonic()
+        begin    = time.thread_time()
         answer   = self.device.read(address, octets, timeout=timeout)
-        self.seconds += time.monotonic() - begin
+        self.seconds += time.thread_time() - begin
         expected = self.golden.read(address, octets)
         before   = self.mismatches
         waited   = address <= Reg.WAIT.value < address + octets

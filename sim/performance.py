@@ -51,10 +51,14 @@ class Measurement:
 
 _PLAY = {"cycles_per_token": "cycles", "attainment": "", "tape_bytes_per_token": "bytes", "values_compared": "",
          "mismatches": "", "source_idle_per_token": "cycles", "slots": ""}
+_PROMPT = {"prompt_tokens": "", "cycles_per_prompt_token": "cycles", "prompt_speedup": ""}
+_SPEED = {"sim_tokens_per_second": "1/s", "sim_cycles_per_second": "1/s", "cycles_per_token": "cycles"}
 _ESTIMATE = {"cycles_per_token": "cycles", "attainment": "", "bits_per_weight": "bits"}
 _AREA = {"luts": "LUT", "ffs": "FF", "block_rams": "block RAM", "dsps": "DSP"}
 #: A memory whose clock is a sixteenth slower than the machine's, and a FIFO for the longest pause.
-_SLOWER = "--memory rate=15/16,latency=20"
+_SLOWER = "--memory rate=15/16,latency=20 --prefetch 1024"
+#: Four memories for one beat, each with latencies of its own.
+_STRIPED = "--memory channels=4,latency=60,jitter=40"
 
 
 def _measurements() -> Iterator[Measurement]:
@@ -62,13 +66,18 @@ def _measurements() -> Iterator[Measurement]:
         yield Measurement(f"fairy-1m.slots{slots}", f"bench models/fairy-1m --device sim --tokens 8 --slots {slots}",
                           _PLAY)
     yield Measurement("onchip.cycles", "bench models/fairy-1m --config onchip --memory latency=8 --tokens 8", _PLAY)
-    for bits, options in ((16, ""), (64, ""), (512, ""), (64, _SLOWER + " --prefetch 1024"),
-                          (512, _SLOWER + " --prefetch 1024"), (16, "--memory sdr")):
-        name = f"370m.{bits}" + (".slower" if options.startswith(_SLOWER) else ".sdr" if options else "")
-        command = f"--geometry 370m --beat-bits {bits} {options}".strip()
-        if bits == 64:
-            yield Measurement(f"rtl.{name}", f"bench {command} --tokens 1", _PLAY)
-        yield Measurement(f"estimate.{name}", f"estimate {command}", _ESTIMATE)
+    yield Measurement("speed.fairy-1m", "bench models/fairy-1m --beat-bits 128 --lanes 1 --row-lanes 4 --tokens 32",
+                      _SPEED, repeats=False)
+    yield Measurement("speed.370m", "bench --geometry 370m --beat-bits 256 --lanes 2 --tokens 1", _SPEED,
+                      repeats=False)
+    for name, options in (("16", ""), ("64", ""), ("512", ""), ("64.slower", _SLOWER), ("512.slower", _SLOWER),
+                          ("16.sdr", "--memory sdr --prefetch 1024")):
+        command = f"--geometry 370m --beat-bits {name.partition('.')[0]} {options}".strip()
+        yield Measurement(f"rtl.370m.{name}", f"bench {command} --tokens 1", _PLAY)
+        yield Measurement(f"estimate.370m.{name}", f"estimate {command}", _ESTIMATE)
+    yield Measurement("rtl.370m.512.striped", f"bench --geometry 370m --beat-bits 512 {_STRIPED} --tokens 1", _PLAY)
+    yield Measurement("rtl.370m.64.slots8", "bench --geometry 370m --beat-bits 64 --slots 8 --prompt 16 --tokens 1",
+                      {**_PLAY, **_PROMPT})
     for geometry in ("1.3b", "2.7b"):
         for bits in (16, 64, 512):
             yield Measurement(f"estimate.{geometry}.{bits}", f"estimate --geometry {geometry} --beat-bits {bits}",
@@ -142,6 +151,8 @@ def _write(path: Path, figures: Iterable[Mapping[str, Any]]) -> None:
 #: Tables of the page, by the name that its markers have: measurements whose name begins so, and the keys told.
 _TABLES = {
     "rtl":      ("rtl.", ("cycles_per_token", "attainment", "source_idle_per_token", "values_compared", "mismatches")),
+    "prompt":   ("rtl.370m.64.slots8", ("prompt_tokens", "cycles_per_prompt_token", "prompt_speedup")),
+    "speed":    ("speed.", ("sim_tokens_per_second", "sim_cycles_per_second", "cycles_per_token")),
     "fairy-1m": ("fairy-1m.", ("cycles_per_token", "attainment", "values_compared", "mismatches")),
     "onchip":   ("onchip.", ("cycles_per_token", "attainment", "values_compared", "mismatches")),
     "array":    ("array.", ("luts", "luts_per_weight", "ffs", "block_rams")),
@@ -152,7 +163,7 @@ _TABLES = {
 def _cell(key: str, value: float) -> str:
     if key == "attainment":
         return f"{100 * value:.2f} %"
-    if key == "luts_per_weight":
+    if key in ("luts_per_weight", "prompt_speedup", "sim_tokens_per_second"):
         return f"{value:.2f}"
     return f"{value:.4f}" if key == "bits_per_weight" else f"{value:,.0f}"
 

@@ -28,7 +28,7 @@ WAYS = {
     "native, -O1":         (20, "-O1"),
     "native, -O2":         (20, "-O2"),
     "native, -O3":         (20, "-O3"),
-    "native, -O1, a call for each cycle": (2, "calls"),
+    f"native, {OPTIMISATION}, a call for each cycle": (2, "calls"),
 }
 
 
@@ -69,7 +69,7 @@ def _native(tape, tape_path, tokens, kind) -> tuple[float, float, int]:
     from terngen.sim.bench import greedy
     from terngen.sim.device import SimPipe, SimTransport
     begin  = time.monotonic()
-    option = "-O1" if kind == "calls" else kind
+    option = OPTIMISATION if kind == "calls" else kind
     with Device(SimTransport(tape.config, direct=True, optimisation=option), tape) as device:
         build = time.monotonic() - begin
         if kind == "calls":
@@ -77,9 +77,9 @@ def _native(tape, tape_path, tokens, kind) -> tuple[float, float, int]:
         assert isinstance(device.transport.pipe, SimPipe)
         device.load()
         counters = device.transport.model.counters
-        begin = time.monotonic()
+        begin = time.thread_time()
         greedy(device, tokens, seed=0)
-        seconds = time.monotonic() - begin
+        seconds = time.thread_time() - begin
         return build, seconds, device.transport.model.counters.cycles - counters.cycles
 
 

@@ -26,8 +26,8 @@ from terngen.host.files import cache_dir
 
 __all__ = ["OPTIMISATION", "build", "cached", "find_compiler", "find_verilator"]
 
-#: Optimisation of the compiler: -O3 takes much longer than -O1 and runs little faster.
-OPTIMISATION = "-O1"
+#: Optimisation of the compiler, for what runs in every cycle: -O1 runs slower, -O3 no faster.
+OPTIMISATION = "-O2"
 
 HARNESS = Path(__file__).parent / "harness"
 
@@ -134,7 +134,7 @@ def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
     verilate = [*verilator.command, *VERILATE, *(["--trace"] if waveform else [])]
     includes = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
     compile_ = [*compiler.command, *COMPILE, *includes]
-    flags    = [optimisation, f"-DWAVEFORM={int(waveform)}",
+    flags    = [f"-DWAVEFORM={int(waveform)}",
                 *(f"-D{name}={value}" for name, value in sorted(defines.items()))]
     runtime  = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if waveform else [])]
     tools    = [verilator.identity, compiler.identity, *compile_]
@@ -147,20 +147,28 @@ def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
     def make_library(folder: Path) -> Path:
         (folder / "top.v").write_text(text)
         _run([*verilate, "top.v"], cwd=folder, env={**os.environ, "VERILATOR_ROOT": str(root)})
-        # One translation unit: most of the time of a small one goes into reading the headers.
+        # What runs once, at power-up, is most of the code. Few translation units: most of the time of a
+        # small one goes into reading the headers.
         generated = sorted(path.name for path in folder.glob("Vmachine*.cpp"))
-        (folder / "unity.cc").write_text("".join(
-            f'#include "{name}"\n' for name in [*generated, str(HARNESS / "harness.cc")]))
+        units = {
+            "cycle": (optimisation, [name for name in generated if "__Slow" not in name] + [HARNESS / "harness.cc"]),
+            "once":  ("-O0", [name for name in generated if "__Slow" in name]),
+        }
+        for unit, (_, files) in units.items():
+            (folder / f"{unit}.cc").write_text("".join(f'#include "{file}"\n' for file in files))
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            objects = [pool.submit(cached, name, ".o", tools, functools.partial(make_object, name))
-                       for name in runtime]
-            _run([*compile_, *flags, "-I.", "-c", "unity.cc"], cwd=folder)
-            _run([*compiler.command, "-shared", "unity.o", *(str(job.result()) for job in objects),
-                  "-pthread", "-o", "library"], cwd=folder)
+            compiled = [pool.submit(_run, [*compile_, *flags, level, "-I.", "-c", f"{unit}.cc"], cwd=folder)
+                        for unit, (level, _) in units.items()]
+            objects  = [pool.submit(cached, name, ".o", tools, functools.partial(make_object, name))
+                        for name in runtime]
+            for job in compiled:
+                job.result()
+            _run([*compiler.command, "-shared", *(f"{unit}.o" for unit in units),
+                  *(str(job.result()) for job in objects), "-pthread", "-o", "library"], cwd=folder)
         return folder / "library"
 
     sources = [path.read_text() for path in sorted(HARNESS.glob("harness.*"))]
-    return cached("machine", ".so", [*tools, *verilate, *flags, *sources, text], make_library)
+    return cached("machine", ".so", [*tools, *verilate, optimisation, *flags, *sources, text], make_library)
 
 
 def cached(name: str, suffix: str, parts: list[str], make: Callable[[Path], Path]) -> Path:

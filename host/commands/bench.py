@@ -24,14 +24,16 @@ __all__ = ["bench", "figure_lines"]
 @device_option("sim")
 @click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True,
               help="Passes of the tape; each gives a token to every slot.")
+@click.option("--prompt", type=click.IntRange(min=1), metavar="COUNT",
+              help="Let the first slot read a prompt of so many tokens before.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
               help="Of the first token of each slot.")
 @config_option
 @slots_option
 @simulation_options
 @json_option
-def bench(model: Path | None, geometry: str | None, device: str, tokens: int, seed: int, config: str | None,
-          beat_bits: int | None, row_lanes: int | None, lanes: int | None, prefetch: int | None,
+def bench(model: Path | None, geometry: str | None, device: str, tokens: int, prompt: int | None, seed: int,
+          config: str | None, beat_bits: int | None, row_lanes: int | None, lanes: int | None, prefetch: int | None,
           slots: int | None, memory: str | None, waveform: str | None, as_json: bool) -> None:
     """Compare every value of a machine with the golden machine, then tell its speed.
 
@@ -45,26 +47,26 @@ def bench(model: Path | None, geometry: str | None, device: str, tokens: int, se
 
     if (model is None) == (geometry is None):
         raise click.UsageError("Either a model or --geometry must be given.")
-    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch}
+    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch, "slots": slots}
     if model is not None:
-        for name, value in changes.items():
-            if value is not None:
-                raise click.UsageError(f"Option --{name.replace('_', '-')} is for --geometry; "
-                                       f"name a --config instead.")
-        tape = tape_of(model, config=config, slots=slots)
+        tape = tape_of(model, config=config, **changes)
     else:
         assert geometry is not None
-        tape = random_tape(geometry, config, {**changes, "slots": slots}, memory or "")
+        tape = random_tape(geometry, config, changes, memory or "")
     with benched(tape, device, memory=memory, waveform=waveform) as machine:
         try:
             load(machine.device)
+            reading: dict[str, Any] = {}
+            if prompt is not None:
+                with working(f"Reading a prompt of {prompt} tokens on both machines"):
+                    reading = machine.prefill(prompt, seed)
             machine.start()
             with working(f"Playing {tokens} tokens on both machines"):
                 steps = greedy(machine.device, tokens, seed)
         except GateError:
             emit(as_json, machine.gate(), [])
             raise
-        figures = {**machine.gate(), **machine.figures(steps)}
+        figures = {**machine.gate(), **machine.figures(steps), **reading}
     emit(as_json, figures, figure_lines(figures))
 
 
@@ -83,4 +85,8 @@ def figure_lines(figures: dict[str, Any]) -> Iterator[str]:
     yield (f"tape        {figures['tape_bytes_per_token']:,.0f} bytes for a token, at most "
            f"{figures['peak_bytes_per_cycle']:g} in a cycle")
     yield f"attainment  {100 * figures['attainment']:.1f} % of the memory's peak"
-    yield f"simulation  {figures['sim_cycles_per_second']:,.0f} cycles per second"
+    if "prompt_tokens" in figures:
+        yield (f"prompt      {figures['cycles_per_prompt_token']:,.0f} cycles for each of {figures['prompt_tokens']} "
+               f"tokens, {figures['prompt_speedup']:.2f} times as fast as one by one with the head")
+    yield (f"simulation  {figures['sim_cycles_per_second']:,.0f} cycles per second, "
+           f"{figures['sim_tokens_per_second']:.4g} tokens per second of each slot")

@@ -23,10 +23,10 @@ _BOARDS = ("serial", "mmap")
 _LINK_OCTETS = 1 << 20
 
 
-def tape_of(model: Path, *, config: str | None, slots: int | None) -> Tape:
+def tape_of(model: Path, *, config: str | None, **changes: int | None) -> Tape:
     """The tape of a model, see :func:`~terngen.host.models.open_model`."""
     with Progress() as progress:
-        return open_model(model, config=config, slots=slots, progress=progress)
+        return open_model(model, config=config, progress=progress, **changes)
 
 
 def random_tape(geometry: str, config: str | None, changes: Mapping[str, int | None], memory: str) -> Tape:
@@ -45,7 +45,7 @@ def random_tape(geometry: str, config: str | None, changes: Mapping[str, int | N
     from terngen.sim.speed import write_checkpoint
 
     values  = {"model_type": "hgrn_bit", **PUBLISHED[geometry]}
-    machine = (fitted(values, changes, source_of(memory)) if config is None
+    machine = (fitted(values, changes, source_of(memory, exact=False)) if config is None
                else configs.model_config(Geometry.from_config(values), config, **changes))
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

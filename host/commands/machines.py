@@ -30,13 +30,18 @@ def geometry_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def source_of(memory: str) -> Any:
+def source_of(memory: str, *, exact: bool = True) -> Any:
     """Timing of a memory that is described as for the simulation.
+
+    Parameters
+    ----------
+    exact : :class:`bool`
+        Whether it must be all that decides about time; otherwise chance and channels are left out.
 
     Raises
     ------
     ConfigError
-        If it is refused, or depends on chance.
+        If it is refused, or depends on chance and must be exact.
     """
     import dataclasses
 
@@ -50,7 +55,7 @@ def source_of(memory: str) -> Any:
         raise ConfigError(str(error)) from error
     plain = MemoryModel()
     for name in ("jitter", "stall", "channels"):
-        if (value := getattr(given, name)) != getattr(plain, name):
+        if exact and (value := getattr(given, name)) != getattr(plain, name):
             raise ConfigError(f"Memory {name} cannot be estimated, so it must be left out, not {value}")
     values = dataclasses.asdict(given)
     return Source(**{field.name: values[field.name] for field in dataclasses.fields(Source)

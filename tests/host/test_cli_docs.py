@@ -21,7 +21,7 @@ ARGUMENTS = {
     "logits":     ["logits", "fairy.tape", "--tokens", "tokens.npy", "--out", "golden.npy"],
     "perplexity": ["perplexity", "fairy.tape", "--text", "text.txt"],
     "estimate":   ["estimate", "fairy.tape"],
-    "bench":      ["bench", "fairy.tape", "--tokens", "1"],
+    "bench":      ["bench", "fairy.tape", "--tokens", "1", "--prompt", "2"],
     "synth":      ["synth", "to-int8"],
     "boards":     ["boards"],
     "program, terngen load, terngen selftest": ["selftest", "fairy.tape", "--device", "golden"],

@@ -52,12 +52,13 @@ def test_converted_once(folder, cached, compilations):
 
 def test_machines_apart(folder, cached, compilations):
     """Each machine has its tape."""
-    for options, slots, beat_bits in [({}, 1, 64), ({"slots": 3}, 3, 64), ({"config": "wide"}, 1, 256)]:
+    for options, slots, beat_bits in [({}, 1, 64), ({"slots": 3}, 3, 64), ({"config": "wide"}, 1, 256),
+                                      ({"config": "wide", "beat_bits": 128}, 1, 128)]:
         tape = models.open_model(folder, **options)
         assert (tape.config.slots, tape.config.beat_bits) == (slots, beat_bits)
-    assert len(cached()) == 3
+    assert len(cached()) == 4
     models.open_model(folder, slots=3)
-    assert len(compilations) == 3
+    assert len(compilations) == 4
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])

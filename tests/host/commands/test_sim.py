@@ -36,6 +36,36 @@ def test_bench(terngen, tiny):
     assert re.fullmatch(r"attainment +\d+\.\d % of the memory's peak", lines[5])
 
 
+def test_bench_changed(terngen, tiny):
+    """Another machine for a checkpoint."""
+    found = terngen("bench", tiny, "--tokens", 1, "--beat-bits", 32, "--lanes", 1, "--json").values
+    assert (found["gate"], found["peak_bytes_per_cycle"]) == ("pass", 4)
+
+
+def test_bench_prompt(terngen, tiny, monkeypatch):
+    """A prompt is read with as many tokens in a pass as there are slots, and leaves what one by one would."""
+    words = ["bench", tiny, "--tokens", 1, "--slots", 3, "--prompt", 7]
+    found = terngen(*words, "--json").values
+    assert (found["gate"], found["prompt_tokens"]) == ("pass", 7)
+    # Three passes, without the head.
+    assert found["cycles_per_prompt_token"] < 3 / 7 * found["cycles_per_token"]
+    assert found["prompt_speedup"] > 1
+    assert f"{found['prompt_speedup']:.2f} times as fast" in terngen(*words).stdout
+
+    from terngen.host.device import Device
+    prefill = Device.prefill
+    monkeypatch.setattr(Device, "prefill", lambda self, tokens: prefill(self, tokens[::-1]))
+    result = terngen(*words, "--json", code=6)
+    assert "Error: Prompt must leave the same candidates in one pass as token by token, but [" in result.stderr
+    assert result.values["gate"] == "fail"
+
+
+def test_bench_striped(terngen, tiny):
+    """A tape over four memories, each with latencies of its own."""
+    found = terngen("bench", tiny, "--tokens", 1, "--memory", "channels=4,latency=20,jitter=10", "--json").values
+    assert (found["gate"], found["mismatches"]) == ("pass", 0)
+
+
 @pytest.mark.parametrize("command", ["bench", "demo"])
 @pytest.mark.parametrize("as_json", [False, True])
 def test_failed_gate(terngen, speaking_tape, monkeypatch, command, as_json):
