@@ -11,14 +11,12 @@ from typing import Any
 from terngen.host.compile import check_fit
 from terngen.host.convert.geometry import Geometry
 from terngen.host.errors import ConfigError, quote
-from terngen.hw.contract.config import PRESETS, Config
+from terngen.hw.contract.config import BUFFERS, PRESETS, Config
 
 __all__ = ["DEFAULT", "from_values", "like", "machine_config", "model_config", "read_config"]
 
 #: The machine that is meant where none is named.
 DEFAULT = "small"
-#: Buffers of a machine that follow from a model.
-_BUFFERS = ("hidden", "wide", "rows", "state")
 
 
 def read_config(name: str | os.PathLike[str] | Config) -> dict[str, Any]:
@@ -37,9 +35,8 @@ def read_config(name: str | os.PathLike[str] | Config) -> dict[str, Any]:
     if isinstance(name, Config):
         return name.to_dict()
     if name in PRESETS:
-        preset = PRESETS[str(name)].to_dict()
         # Buffers of a preset are only a default: those that a model asks for come first.
-        return {key: value for key, value in preset.items() if key not in _BUFFERS}
+        return PRESETS[str(name)].choices
     path = Path(name)
     try:
         text = path.read_text("utf-8")
@@ -102,12 +99,12 @@ def model_config(geometry: Geometry, name: str | os.PathLike[str] | Config = DEF
         As :func:`read_config`, or if a value is refused or the model does not fit.
     """
     values = read_config(name) | {key: value for key, value in changes.items() if value is not None}
-    bare   = from_values({key: value for key, value in values.items() if key not in _BUFFERS})
+    bare   = from_values({key: value for key, value in values.items() if key not in BUFFERS})
     try:
         sized = bare.sized(hidden=geometry.hidden_size, state=geometry.state_size,
                            intermediate=geometry.intermediate_size,
                            layers=geometry.num_hidden_layers)
-        given  = {key: values[key] for key in _BUFFERS if key in values}
+        given  = {key: values[key] for key in BUFFERS if key in values}
         config = dataclasses.replace(sized, **given)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Configuration is refused: {error}") from error
@@ -126,5 +123,5 @@ def like(other: Config, name: str | os.PathLike[str] | None = None, *, slots: in
     """
     values = other.to_dict()
     if name is not None:
-        values = {key: values[key] for key in _BUFFERS} | read_config(name)
+        values = {key: values[key] for key in BUFFERS} | read_config(name)
     return from_values(values if slots is None else values | {"slots": slots})

@@ -48,11 +48,14 @@ class Design:
         Places of pins and frequencies, in the format of the vendor.
     suffix : :class:`str`
         Of the file of the constraints.
+    clock_hz : :class:`int`
+        Of the machine.
     """
 
     rtlil:       str
     constraints: str
     suffix:      str
+    clock_hz:    int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +106,7 @@ def design(board: Board, system: Any, *, distributed: int = 0) -> Design:
     suffix = {"ecp5": "lpf"}[board.family]
     plan   = board.platform().prepare(board.top(board, system), "top")
     text   = build.distribute(_text(plan.files["top.il"]), distributed)
-    return Design(text, _text(plan.files[f"top.{suffix}"]), suffix)
+    return Design(text, _text(plan.files[f"top.{suffix}"]), suffix, system.clock_hz)
 
 
 #: What the script names the tools unless the environment names others.
@@ -182,7 +185,7 @@ def build_bitstream(board: Board, given: Design, folder: Path, *, seed: int = 1,
             raise FitError(f"Design does not fit a {board.device}: {error}") from error
         raise
     report = json.loads((folder / "report.json").read_text())
-    clocks = [Clock(_domain(board, name, clock), clock["constraint"], clock["achieved"])
+    clocks = [Clock(_domain(given, name, clock), clock["constraint"], clock["achieved"])
               for name, clock in report["fmax"].items()]
     bitstream = None
     if all(clock.met for clock in clocks):
@@ -198,9 +201,9 @@ def build_bitstream(board: Board, given: Design, folder: Path, *, seed: int = 1,
     return Built(clocks, build.worst_path(report), used, dict(total), modules, seed, bitstream)
 
 
-def _domain(board: Board, name: str, clock: dict[str, float]) -> str:
+def _domain(given: Design, name: str, clock: dict[str, float]) -> str:
     """Name of a clock: that of the machine's goes by many names in a netlist."""
-    if abs(clock["constraint"] * 1e6 / board.clock_hz - 1) < 1e-3:
+    if abs(clock["constraint"] * 1e6 / given.clock_hz - 1) < 1e-3:
         return "sync"
     return name.removeprefix("$glbnet$")
 

@@ -59,15 +59,16 @@ class VirtualBoard(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        memory = self._board.memories[self._memory]
+        memory   = self._board.memories[self._memory]
+        clock_hz = self._board.clock_of(self._memory)
         m.submodules.system = system = System(
-            self._config, tape=memory.source(self._config, self._board.clock_hz, self._image),
-            link=Uart(divisor=self._divisor))
+            self._config, tape=memory.source(self._config, clock_hz, self._image),
+            link=Uart(divisor=self._divisor), clock_hz=clock_hz)
         m.submodules.host = host = Uart(divisor=self._divisor)
         m.d.comb += [system.rx.eq(host.tx), host.rx.eq(system.tx), self.busy.eq(system.busy)]
         if isinstance(memory, Sdram):
             m.submodules.chip = chip = SdramModel(_smaller(memory.chip, len(self._image)),
-                                                  clock_hz=self._board.clock_hz)
+                                                  clock_hz=clock_hz)
             connect_chip(m, system.pins, chip, memory.flight)
         wiring.connect(m, wiring.flipped(self.link_i), host.i)
         wiring.connect(m, host.o, wiring.flipped(self.link_o))
@@ -124,4 +125,4 @@ def virtual_board(config: Config, spec: str, *, image: bytes = b"", real_time: b
     """
     board, memory = find(spec)
     return VirtualBoard(board, config, memory=memory, image=image,
-                        divisor=divisor(board.clock_hz, board.link.baud) if real_time else DIVISOR)
+                        divisor=divisor(board.clock_of(memory), board.link.baud) if real_time else DIVISOR)

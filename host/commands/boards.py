@@ -58,7 +58,7 @@ def _entry(choice: Any, geometry: Any) -> dict[str, Any]:
     board, memory = choice.board, choice.tape_memory
     found: dict[str, Any] = {
         "name": choice.name, "title": board.title, "device": board.device, "tier": board.tier, "family": board.family,
-        "memory": memory.title, "memory_bytes": memory.octets, "clock_mhz": board.clock_hz / 1e6,
+        "memory": memory.title, "memory_bytes": memory.octets, "clock_mhz": choice.clock_hz / 1e6,
         "link": board.link.title, "result": board.result, "remarks": board.remarks,
     }
     return found if geometry is None else found | _fit(choice, geometry)
@@ -78,7 +78,7 @@ def _fit(choice: Any, geometry: Any) -> dict[str, Any]:
     except ConfigError as error:
         return {"fits": False, "why": str(error), **nothing}
     tape   = Layout(geometry, machine).beats * machine.beat_bytes
-    source = memory.timing(board.clock_hz)
+    source = memory.timing(choice.clock_hz)
     step   = step_of(geometry, machine, source)
     why    = None
     if tape > memory.octets:
@@ -88,8 +88,8 @@ def _fit(choice: Any, geometry: Any) -> dict[str, Any]:
         why  = f"machine and tape need {', '.join(over)}" if over else None
     return {
         "fits": why is None, "why": why, "tape_bytes": tape,
-        "bound_tokens_per_second": memory.peak(machine, board.clock_hz) / (step.beats * machine.beat_bytes),
-        "tokens_per_second": board.clock_hz / step.cycles,
+        "bound_tokens_per_second": memory.peak(machine, choice.clock_hz) / (step.beats * machine.beat_bytes),
+        "tokens_per_second": choice.clock_hz / step.cycles,
         "load_seconds": 0.0 if memory.preloaded else tape / board.link.rate,
     }
 

@@ -33,6 +33,10 @@ class Choice:
         return self.board.memories[self.memory]
 
     @property
+    def clock_hz(self) -> int:
+        return self.board.clock_of(self.memory)
+
+    @property
     def name(self) -> str:
         """As ``--board`` has it."""
         return f"{self.board.name}:{self.memory}"
@@ -69,7 +73,7 @@ def machine_on(choice: Choice, geometry: Geometry, config: str | None, slots: in
     if config is not None:
         machine = configs.model_config(geometry, config, slots=slots)
     else:
-        source  = choice.tape_memory.timing(choice.board.clock_hz)
+        source  = choice.tape_memory.timing(choice.clock_hz)
         fixed   = {"beat_bits": choice.tape_memory.bits, **choice.tape_memory.config, "slots": slots}
         machine = fitted_geometry(geometry, fixed, source,
                                   lambda machine: not lacking(choice, machine))
@@ -132,7 +136,7 @@ def manifest_of(choice: Choice, tape: Tape, files: Mapping[str, bytes]) -> dict[
         "digest":   tape.config.digest.hex(),
         "config":   tape.config.to_dict(),
         "model":    dict(tape.model),
-        "clock_hz": choice.board.clock_hz,
+        "clock_hz": choice.clock_hz,
         "link":     choice.board.link.title,
         "files":    [{"name": name, "octets": len(octets), "sha256": hashlib.sha256(octets).hexdigest()}
                      for name, octets in files.items() if not name.endswith(".log")],

@@ -29,6 +29,8 @@ class TapeMemory(ABC):
     preloaded: bool = False
     #: Memories of the machine of up to so many words are built without block RAM.
     distributed: int = 0
+    #: Clock of a machine with it, in Hz, if that is not the board's.
+    clock_hz: int | None = None
 
     def used(self, config: Config, octets: int) -> dict[str, int]:
         """What a tape of so many octets takes of the cells of the device: names as of :attr:`Board.cells`."""
@@ -51,8 +53,9 @@ class TapeMemory(ABC):
 class OnChip(TapeMemory):
     """Block RAM. The bitstream holds the tape, so nothing has to be loaded."""
 
-    octets: int
-    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    octets:   int
+    config:   Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    clock_hz: int | None = None
     title       = "block RAM"
     bits        = None
     preloaded   = True
@@ -220,8 +223,13 @@ class Board:
         """Name of the default memory."""
         return next(iter(self.memories))
 
+    def clock_of(self, memory: str) -> int:
+        """Clock of the machine with one of the memories, in Hz."""
+        return self.memories[memory].clock_hz or self.clock_hz
+
     def system(self, config: Config, memory: str, image: bytes = b"") -> Any:
         """The machine with its tape source and its link, see :class:`~terngen.hw.boards.system.System`."""
         from terngen.hw.boards.system import System
-        source = self.memories[memory].source(config, self.clock_hz, image)
-        return System(config, tape=source, link=self.link.component(self.clock_hz))
+        clock_hz = self.clock_of(memory)
+        source   = self.memories[memory].source(config, clock_hz, image)
+        return System(config, tape=source, link=self.link.component(clock_hz), clock_hz=clock_hz)

@@ -39,7 +39,7 @@ class Ecp5Top(Elaboratable):
         m.submodules.clock_buffer = buffer = io.Buffer("i", clock)
         platform.add_clock_constraint(buffer.i, platform.default_clk_frequency)
         m.submodules.pll = Ecp5Pll(buffer.i, input_hz=int(platform.default_clk_frequency),
-                                   output_hz=self._board.clock_hz)
+                                   output_hz=self._system.clock_hz)
         m.submodules.system = system = self._system
 
         uart = platform.request("uart", dir="-")

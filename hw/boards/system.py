@@ -30,6 +30,8 @@ class System(wiring.Component):
     link : component
         Its way to the host: ``o`` has octets for the machine, ``i`` takes octets from it, as of
         :class:`~terngen.hw.link.uart.Uart`.
+    clock_hz : :class:`int`
+        Frequency that all of them were made for.
 
     Members
     -------
@@ -39,11 +41,12 @@ class System(wiring.Component):
         What tape source and link have besides: their pins, under their names.
     """
 
-    def __init__(self, config: Config, *, tape: Any, link: Any):
-        self.config = config
-        self._tape  = tape
-        self._link  = link
-        members     = {"busy": Out(1), "trace": Out(trace_signature(config))}
+    def __init__(self, config: Config, *, tape: Any, link: Any, clock_hz: int):
+        self.config   = config
+        self.clock_hz = clock_hz
+        self._tape    = tape
+        self._link    = link
+        members       = {"busy": Out(1), "trace": Out(trace_signature(config))}
         for component, inner in ((tape, _TAPE), (link, _LINK)):
             for name in _pins(component, inner):
                 if name in members:

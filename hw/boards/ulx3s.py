@@ -2,6 +2,7 @@
 
 from terngen.hw.boards.board import Board, OnChip, Sdram, Serial, open_fpga_loader
 from terngen.hw.boards.ecp5 import BLOCK_RAM_OCTETS, LFE5_85, Ecp5Top
+from terngen.hw.contract.config import PRESETS
 
 __all__ = ["BOARD"]
 
@@ -20,7 +21,7 @@ BOARD = Board(
     tier     = 1,
     clock_hz = 120_000_000,
     memories = {"sdram": Sdram("IS42S16160G-7", config={"variant": "tree", "row_lanes": 1, "lanes": 2}),
-                "onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS)},
+                "onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS, PRESETS["onchip"].choices, 85_000_000)},
     link     = Serial(3_000_000, "FT231X"),
     platform = platform,
     top      = Ecp5Top,

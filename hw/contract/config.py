@@ -12,10 +12,12 @@ from amaranth.utils import ceil_log2
 from terngen.hw.contract.formats import PATH, FloatFormat, Multiplier
 from terngen.hw.contract.trits import GRAY_STEPS, TRITS_PER_BYTE, TritCode
 
-__all__ = ["ArrayVariant", "Config", "EMBEDDING_BITS", "EXACT", "PARAMETER_BITS", "PRESETS", "Sites"]
+__all__ = ["BUFFERS", "ArrayVariant", "Config", "EMBEDDING_BITS", "EXACT", "PARAMETER_BITS", "PRESETS", "Sites"]
 
 #: The multiplier that rounds to nearest even.
 EXACT = Multiplier("exact")
+#: Fields that follow from a model.
+BUFFERS = ("hidden", "wide", "rows", "state")
 #: Bits of one parameter (norm weight, lower bound) on the tape.
 PARAMETER_BITS = 16
 #: Bits of one embedding element on the tape in a format of its own.
@@ -265,6 +267,11 @@ class Config:
         return max(1, ceil_log2(self.row_groups(self.rows)))
 
     # Identity.
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """As :meth:`to_dict`, but for the buffers, which follow a model (:meth:`sized`)."""
+        return {name: value for name, value in self.to_dict().items() if name not in BUFFERS}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as :meth:`from_dict` takes them."""
