@@ -151,8 +151,10 @@ def machine_features(config: Config) -> dict[str, float]:
     lanes, slots, products = config.lanes, config.slots, _products(config)
     return {
         "machine":          1,
+        "beat":             config.beat_bits,
         "lane":             lanes,
         "inexact product":  lanes * (len(products) - products.count(EXACT)),
+        "slot":             slots,
         "candidate":        slots * config.top_k,
         "lane and slot":    lanes * slots,
     }
@@ -201,8 +203,8 @@ class Model:
     """
 
     def __init__(self, baselines: Baselines):
-        #: Whether there are as many machines as features.
-        self.machines = len(baselines.machines) >= len(machine_features(Config()))
+        #: Whether there are more machines than features.
+        self.machines = len(baselines.machines) > len(machine_features(Config()))
         self._arrays:   dict[str, np.ndarray] = {}
         self._machines: dict[str, np.ndarray] = {}
         for name in ("lut", "ff"):

@@ -42,6 +42,13 @@ MACHINES = [Config(**_BUFFERS, **size) for size in [
     {"beat_bits": 128, "row_lanes": 4, "lanes": 1, "top_k": 4, **_TABLE, **_LMUL},
     {"beat_bits": 32, "row_lanes": 1, "lanes": 4, "slots": 2, **_LMUL},
     {"beat_bits": 64, "row_lanes": 1, "lanes": 2, "slots": 2, **_TRIPLES},
+    {"beat_bits": 64, "row_lanes": 4, "lanes": 2, **_LMUL},
+    {"beat_bits": 16, "row_lanes": 1, "lanes": 2, "slots": 2},
+    {"beat_bits": 128, "row_lanes": 4, "lanes": 4, **_TABLE},
+    {"beat_bits": 32, "row_lanes": 1, "lanes": 1, "slots": 6, **_TABLE},
+    {"beat_bits": 64, "row_lanes": 2, "lanes": 4, "slots": 4, "top_k": 2, **_TABLE},
+    {"beat_bits": 256, "row_lanes": 8, "lanes": 2, "slots": 2, **_TABLE},
+    {"beat_bits": 64, "row_lanes": 2, "lanes": 8, **_LMUL, **_TABLE},
 ]]
 
 

@@ -84,14 +84,17 @@ class Sdram(TapeMemory):
     ----------
     part : :class:`str`
         Name in :data:`~terngen.hw.tape.chips.CHIPS`.
+    delay_ns : :class:`float`
+        Time from an edge of the machine's clock to that of the chip's.
     flight : :class:`int`
         Cycles by which data come later than the controller would have them, see
-        :class:`~terngen.hw.tape.sdram.SdramTape`: two for flip-flops at the pins, one each way.
+        :class:`~terngen.hw.tape.sdram.SdramTape`.
     """
 
-    part:   str
-    flight: int = 2
-    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    part:     str
+    delay_ns: float
+    flight:   int
+    config:   Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def chip(self) -> SdramChip:
@@ -232,4 +235,5 @@ class Board:
         from terngen.hw.boards.system import System
         clock_hz = self.clock_of(memory)
         source   = self.memories[memory].source(config, clock_hz, image)
-        return System(config, tape=source, link=self.link.component(clock_hz), clock_hz=clock_hz)
+        return System(config, tape=source, link=self.link.component(clock_hz), clock_hz=clock_hz,
+                      memory=self.memories[memory])

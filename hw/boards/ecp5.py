@@ -38,15 +38,18 @@ class Ecp5Top(Elaboratable):
         clock = platform.request(platform.default_clk, dir="-")
         m.submodules.clock_buffer = buffer = io.Buffer("i", clock)
         platform.add_clock_constraint(buffer.i, platform.default_clk_frequency)
-        m.submodules.pll = Ecp5Pll(buffer.i, input_hz=int(platform.default_clk_frequency),
-                                   output_hz=self._system.clock_hz)
         m.submodules.system = system = self._system
+        has_sdram = "pins" in system.signature.members
+        if has_sdram:
+            m.domains.late = ClockDomain(reset_less=True)
+        m.submodules.pll = Ecp5Pll(buffer.i, input_hz=int(platform.default_clk_frequency), output_hz=system.clock_hz,
+                                   delay_ns=system.memory.delay_ns if has_sdram else None)
 
         uart = platform.request("uart", dir="-")
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.FFBuffer("o", uart.tx)
         m.d.comb += [system.rx.eq(rx.i), tx.o.eq(system.tx)]
-        if "pins" in system.signature.members:
+        if has_sdram:
             self._sdram(m, platform.request("sdram", dir="-"), system.pins)
         with contextlib.suppress(ResourceError):
             m.submodules.led = light = io.FFBuffer("o", platform.request("led", dir="-"))
@@ -57,12 +60,12 @@ class Ecp5Top(Elaboratable):
     def _sdram(m, chip, pins):
         """Join an SDRAM: all pins through flip-flops beside them.
 
-        The chip sees the clock half a cycle late, so that what changes at an edge here is steady at the edge there.
-        At 120 MHz its data come 3.5 to 6.2 ns after an edge here and stay until 1 ns after the next one, with 2.5 ns
-        for both ways through pads (data sheets: tAC 5.4 ns, tOH 2.7 ns). **Not tried on silicon.**
+        Its clock is late, so that what changes at an edge here is steady at the edge there. What it gives changes
+        tOH (2.7 ns) to tAC (5.4 ns) after its edge, and is here some 2.5 ns later, for both ways through pads: the
+        board chooses the delay so that an edge here finds it steady. **Not tried on silicon.**
         """
-        m.submodules.sdram_clk = clock = io.DDRBuffer("o", chip.clk)
-        m.d.comb += [clock.o[0].eq(0), clock.o[1].eq(1)]
+        m.submodules.sdram_clk = clock = io.DDRBuffer("o", chip.clk, o_domain="late")
+        m.d.comb += [clock.o[0].eq(1), clock.o[1].eq(0)]
         command = pins.command.as_value()
         outputs = {"clk_en": pins.cke, "cs": 1, "ras": command[2], "cas": command[1], "we": command[0],
                    "a": pins.a, "ba": pins.ba, "dqm": pins.dqm}

@@ -32,6 +32,8 @@ class System(wiring.Component):
         :class:`~terngen.hw.link.uart.Uart`.
     clock_hz : :class:`int`
         Frequency that all of them were made for.
+    memory : :class:`~terngen.hw.boards.board.TapeMemory`
+        What the pins of the memory lead to.
 
     Members
     -------
@@ -41,9 +43,11 @@ class System(wiring.Component):
         What tape source and link have besides: their pins, under their names.
     """
 
-    def __init__(self, config: Config, *, tape: Any, link: Any, clock_hz: int):
+    def __init__(self, config: Config, *, tape: Any, link: Any, clock_hz: int, memory: Any = None):
         self.config   = config
         self.clock_hz = clock_hz
+        #: What the tape memory is, for those who join its pins.
+        self.memory   = memory
         self._tape    = tape
         self._link    = link
         members       = {"busy": Out(1), "trace": Out(trace_signature(config))}

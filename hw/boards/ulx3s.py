@@ -19,8 +19,9 @@ BOARD = Board(
     cells    = LFE5_85,
     family   = "ecp5",
     tier     = 1,
-    clock_hz = 120_000_000,
-    memories = {"sdram": Sdram("IS42S16160G-7", config={"variant": "tree", "row_lanes": 1, "lanes": 2}),
+    clock_hz = 80_000_000,
+    # Data are there from 10.4 ns after an edge until 7.7 ns after the next one, and are taken at that.
+    memories = {"sdram": Sdram("IS42S16160G-7", 2.5, 1, {"variant": "tree", "row_lanes": 1, "lanes": 2}),
                 "onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS, PRESETS["onchip"].choices, 85_000_000)},
     link     = Serial(3_000_000, "FT231X"),
     platform = platform,

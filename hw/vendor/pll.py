@@ -56,20 +56,35 @@ class PllSettings:
 class Ecp5Pll(Elaboratable):
     """Drives clock domain ``sync``, which its surroundings define, and holds its reset until the clock is there.
 
+    With `delay_ns` it also drives domain ``late``, whose edges come so much later.
+
     Parameters
     ----------
     clock : :class:`Signal`
         What comes in.
     input_hz, output_hz : :class:`int`
         Frequencies.
+    delay_ns : :class:`float`
+        Delay of domain ``late``, less than a period; rounded to an eighth of a period of the oscillator.
     reset : :class:`Signal`
         Holds the reset as well, in its own time; none by default.
     """
 
-    def __init__(self, clock, *, input_hz: int, output_hz: int, reset=None):
+    def __init__(self, clock, *, input_hz: int, output_hz: int, delay_ns: float | None = None, reset=None):
         self._clock    = clock
         self._reset    = Const(0) if reset is None else reset
         self._settings = PllSettings.find(input_hz, output_hz)
+        self._late     = {} if delay_ns is None else self._phase(output_hz, delay_ns)
+
+    def _phase(self, output_hz, delay_ns):
+        """Second output: the same frequency, with edges later by whole and eighth periods of the oscillator."""
+        divider = self._settings.output_div
+        eighths = round(8 * delay_ns * output_hz * divider / 1e9)
+        if not 0 <= eighths < 8 * divider:
+            raise ValueError(f"Delay of a clock must be less than its period, {1e9 / output_hz:.2f} ns, not {delay_ns} "
+                             f"ns")
+        return {"p_CLKOS_ENABLE": "ENABLED", "p_CLKOS_DIV": divider, "p_CLKOS_CPHASE": divider - 1 + eighths // 8,
+                "p_CLKOS_FPHASE": eighths % 8, "i_ENCLKOS": Const(0), "o_CLKOS": ClockSignal("late")}
 
     def elaborate(self, platform):
         m = Module()
@@ -85,6 +100,6 @@ class Ecp5Pll(Elaboratable):
             i_CLKI=self._clock, i_CLKFB=ClockSignal("sync"), i_RST=Const(0), i_STDBY=Const(0),
             i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(0), i_PHASESTEP=Const(0),
             i_PHASELOADREG=Const(0), i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0),
-            o_CLKOP=ClockSignal("sync"), o_LOCK=locked)
+            o_CLKOP=ClockSignal("sync"), o_LOCK=locked, **self._late)
         m.submodules.reset = ResetSynchronizer(~locked | self._reset, domain="sync")
         return m

@@ -1,6 +1,7 @@
 import pytest
+from amaranth import Signal
 
-from terngen.hw.vendor.pll import PllSettings
+from terngen.hw.vendor.pll import Ecp5Pll, PllSettings
 
 
 @pytest.mark.parametrize("input_hz, output_hz", [
@@ -23,3 +24,17 @@ def test_known_answer():
 def test_impossible():
     with pytest.raises(ValueError, match=r"^PLL of an ECP5 cannot make 120000001 Hz of 25000000 Hz; "):
         PllSettings.find(25_000_000, 120_000_001)
+
+
+@pytest.mark.parametrize("delay_ns, whole, eighths", [(0, 0, 0), (2.5, 1, 3), (12.3, 6, 7)])
+def test_delay(delay_ns, whole, eighths):
+    """An oscillator of 560 MHz: periods of 1.786 ns."""
+    pll = Ecp5Pll(Signal(), input_hz=25_000_000, output_hz=80_000_000, delay_ns=delay_ns)
+    assert (pll._settings.output_div, pll._late["p_CLKOS_DIV"]) == (7, 7)
+    assert pll._late["p_CLKOS_CPHASE"] - 6 == whole
+    assert pll._late["p_CLKOS_FPHASE"] == eighths
+
+
+def test_delay_wrong():
+    with pytest.raises(ValueError, match=r"^Delay of a clock must be less than its period, 12\.50 ns, not 12\.5 ns$"):
+        Ecp5Pll(Signal(), input_hz=25_000_000, output_hz=80_000_000, delay_ns=12.5)
