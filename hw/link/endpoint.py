@@ -211,9 +211,15 @@ class Replier(wiring.Component):
         left   = Signal(range(MAX_PAYLOAD + 1))     # octets of the present part
         length = Signal.like(left)
         place  = Signal(range(4))
-        octet  = self.o.payload.octet
+        octet  = Signal(8)                          # that is given, or
+        end    = Signal()                           # ... the end of the frame
         given  = self.o.valid & self.o.ready
-        m.d.comb += [crc.data.eq(rest[:8]), octet.eq(rest[:8]), self.answers.ready.eq(load)]
+        m.d.comb += [
+            octet.eq(rest[:8]),
+            crc.data.eq(rest[:8]),
+            self.o.payload.as_value().eq(Cat(octet, end)),      # whole: `broken` is zero
+            self.answers.ready.eq(load),
+        ]
         with m.If(given):
             m.d.sync += [rest.eq(rest >> 8), left.eq(left - 1)]
 
@@ -246,7 +252,7 @@ class Replier(wiring.Component):
                     with m.If(place == 3):
                         m.next = "End"
             with m.State("End"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.end.eq(1)]
+                m.d.comb += [self.o.valid.eq(1), end.eq(1)]
                 with m.If(given):
                     m.next = "Idle"
         with m.If(load & self.answers.valid):

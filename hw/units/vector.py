@@ -334,9 +334,7 @@ class Vector(wiring.Component):
             self.sums.slot.eq(slot),
             self.codes.slot.eq(slot),
         ]
-        # The lists are emptied a cycle later, when the decision to begin is over.
-        opens   = Signal()
-        cleared = delay(m, opens, reset=True, name="cleared")
+        cleared = Signal()      # the lists are emptied before the first pass
         m.d.comb += sampler.clear.eq(Mux(cleared, self.mask, 0))
         with m.If(cleared):
             m.d.sync += row.eq(0)
@@ -354,10 +352,10 @@ class Vector(wiring.Component):
                           & (self.sums.ready | ~drains)
                           & (self.weights.ready | ~weighted)
                           & (self.codes.free | (op != Op.QUANTISE))):
-                    m.d.comb += opens.eq((op == Op.LOGITS) & descriptor.first)
                     m.next = "Slot"
             with m.State("Slot"):
                 m.d.comb += start.eq(1)
+                m.d.comb += cleared.eq((slot == 0) & flag(Op.LOGITS) & descriptor.first)
                 m.d.sync += issued.eq(0)
                 m.d.sync += at_last.eq(groups == 1)
                 m.d.sync += pace.eq(0)
