@@ -10,12 +10,13 @@ __all__ = ["MODULES", "find"]
 
 #: Where each board is: module, and name in it.
 MODULES = {
-    "ulx3s-85f":   "terngen.hw.boards.ulx3s:BOARD",
-    "arty-a7-100": "terngen.hw.boards.arty_a7:BOARD",
-    "nitefury-ii": "terngen.hw.boards.nitefury:BOARD",
-    "kv260":       "terngen.hw.boards.kv260:BOARD",
-    "alveo-u250":  "terngen.hw.boards.alveo:U250",
-    "alveo-u280":  "terngen.hw.boards.alveo:U280",
+    "ulx3s-85f":     "terngen.hw.boards.ulx3s:BOARD",
+    "colorlight-i9": "terngen.hw.boards.colorlight_i9:BOARD",
+    "arty-a7-100":   "terngen.hw.boards.arty_a7:BOARD",
+    "nitefury-ii":   "terngen.hw.boards.nitefury:BOARD",
+    "kv260":         "terngen.hw.boards.kv260:BOARD",
+    "alveo-u250":    "terngen.hw.boards.alveo:U250",
+    "alveo-u280":    "terngen.hw.boards.alveo:U280",
 }
 
 
