@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # Compiled simulations are kept here between runs.
 export TERNGEN_CACHE_DIR ?= $(HOME)/.cache/terngen
 
-.PHONY: demo test test-long test-train lint bench clean compiler
+.PHONY: demo test test-long test-train lint bench boards clean compiler
 
 demo: $(VENV)/.base compiler
 	$(BIN)/terngen demo
@@ -16,6 +16,10 @@ demo: $(VENV)/.base compiler
 bench: $(VENV)/.dev compiler
 	$(BIN)/python -m terngen.sim.performance
 	$(BIN)/python -m terngen.sim.plots
+
+# Bitstreams of all boards that open tools build; some ten minutes each.
+boards: $(VENV)/.dev
+	$(BIN)/python -m terngen.sim.boards
 
 test: $(VENV)/.dev compiler iverilog
 	$(BIN)/pytest
