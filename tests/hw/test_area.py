@@ -1,6 +1,7 @@
 """Memories and multipliers are counted as they are built."""
 
 import collections
+import dataclasses
 
 import pytest
 from amaranth.hdl import Fragment, MemoryInstance, Shape
@@ -102,6 +103,15 @@ def test_fits(name):
     for each in BASELINES.machines:
         assert area.block_rams(each.config) == each.bram, each.config
         assert area.dsps(each.config) == each.dsp, each.config
+
+
+def test_fits_others():
+    """A machine is told by the others nearly as well; those with most slots, beyond all others, least."""
+    for each in BASELINES.machines:
+        others = [other for other in BASELINES.machines if other is not each]
+        found  = area.Model(dataclasses.replace(BASELINES, machines=others)).machine(each.config)
+        assert found["lut"] == pytest.approx(each.lut, rel=0.12), each.config
+        assert found["ff"] == pytest.approx(each.ff, rel=0.03), each.config
 
 
 def drift(component, baseline):
