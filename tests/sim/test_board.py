@@ -14,7 +14,7 @@ from terngen.sim.board import virtual_board
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl._ir.UnusedElaboratable")
 
 
-@pytest.mark.parametrize("board", ["ulx3s-85f:sdram", "ulx3s-85f:onchip"])
+@pytest.mark.parametrize("board", ["ulx3s-85f:sdram", "ulx3s-85f:onchip", "colorlight-i9:sdram"])
 def test_gate(root, board):
     """A model is loaded over the wires of the serial port, read back, and played."""
     tape = tape_on(chosen(board), root / "tests/data/reference/tiny", None)
