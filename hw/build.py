@@ -147,7 +147,7 @@ class TableCore(wiring.Component):
     Parameters
     ----------
     config : :class:`Config`
-        Sizes of the machine.
+        Sizes of the machine; if its array is one of adders, tables in block RAM are made all the same.
 
     Members
     -------
@@ -158,7 +158,9 @@ class TableCore(wiring.Component):
     """
 
     def __init__(self, config: Config):
-        self._tables = {ArrayVariant.TABLE: Tables, ArrayVariant.TRIPLES: Triples}[config.variant](config)
+        if config.variant is ArrayVariant.TREE:
+            config = dataclasses.replace(config, variant=ArrayVariant.TABLE)
+        self._tables = (Triples if config.variant is ArrayVariant.TRIPLES else Tables)(config)
         self._config = config
         self._accumulator = Accumulator(config)
         super().__init__({name: member for part in (self._tables, self._accumulator)

@@ -147,12 +147,9 @@ class Sums(wiring.Component):
             back.eq(back ^ self.open),
             front.eq(front ^ drain.pop),
         ]
-        # Nobody looks at them before the sums come, and the decision to begin has far to go.
-        opened, place, given = (delay(m, value, name=name) for value, name in
-                                ((self.open, "opened"), (back, "opened_bank"), (self.tags.as_value(), "given")))
         for index in range(2):
-            with m.If(opened & (place == index)):
-                m.d.sync += tags[index].eq(given)
+            with m.If(self.open & (back == index)):
+                m.d.sync += tags[index].eq(self.tags)
 
         # A lane group is a part of a row group, or several row groups, each in a memory of its own.
         part_bits = max(0, config.row_lanes.bit_length() - config.lanes.bit_length())
