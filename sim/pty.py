@@ -29,7 +29,7 @@ class PtyBoard:
     """
 
     #: Cycles between two looks at the terminal, and octets that are taken from it at once.
-    BATCH_CYCLES, BATCH_OCTETS = 1 << 14, 4096
+    BATCH_CYCLES, BATCH_OCTETS = 1 << 12, 4096
 
     def __init__(self, model: CompiledModel, *, quiet: int):
         self._model, self._quiet = model, quiet
@@ -51,7 +51,8 @@ class PtyBoard:
             self._waiting = os.read(self._master, self.BATCH_OCTETS)
         if self._waiting or not idle:
             # A terminal holds little: what nobody reads waits in the board, as long as that has room.
-            consumed, answers = self._model.run(self._waiting, max_cycles=self.BATCH_CYCLES)
+            # Wanting more than there is time for, so that the clock runs all of it.
+            consumed, answers = self._model.run(self._waiting, want=self.BATCH_CYCLES, max_cycles=self.BATCH_CYCLES)
             self._waiting = self._waiting[consumed:]
             self._given  += answers
             self._silent  = 0 if consumed or answers else self._silent + self.BATCH_CYCLES
