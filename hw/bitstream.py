@@ -132,7 +132,7 @@ cd "$(dirname "$0")"
 {tools}
 "$YOSYS" -q -p 'read_verilog {name}.v; {synth}'
 "$NEXTPNR_ECP5" --quiet {options} --seed {seed} --json top.json --lpf {name}.{given.suffix} --textcfg top.config
-"$ECPPACK" --compress --usercode 0x{digest[:4].hex()} --input top.config --bit {name}.bit
+"$ECPPACK" --compress --usercode {_usercode(digest)} --input top.config --bit {name}.bit
 """
     return {f"{name}.v": verilog_of(given.rtlil), f"{name}.{given.suffix}": given.constraints, "build.sh": script}
 
@@ -190,8 +190,8 @@ def build_bitstream(board: Board, given: Design, folder: Path, *, seed: int = 1,
     bitstream = None
     if all(clock.met for clock in clocks):
         with stage("Packing the bitstream"):
-            build.run_tool(_PACK[board.family], ["--compress", "--usercode", f"0x{digest[:4].hex()}", "--input",
-                                                 "top.config", "--bit", "top.bit"], folder)
+            build.run_tool(_PACK[board.family], ["--compress", "--usercode", _usercode(digest), "--input", "top.config",
+                                                 "--bit", "top.bit"], folder)
         bitstream = (folder / "top.bit").read_bytes()
     used    = {name: cell["used"] for name, cell in report["utilization"].items() if cell["used"]}
     modules = by_module(cells)
@@ -199,6 +199,11 @@ def build_bitstream(board: Board, given: Design, folder: Path, *, seed: int = 1,
     for part in modules.values():
         total.update(part)
     return Built(clocks, build.worst_path(report), used, dict(total), modules, seed, bitstream)
+
+
+def _usercode(digest: bytes) -> str:
+    """The first four octets of a digest, as ecppack wants them."""
+    return str(int.from_bytes(digest[:4], "big"))
 
 
 def _domain(given: Design, name: str, clock: dict[str, float]) -> str:
