@@ -1,0 +1,103 @@
+"""What the tools are given, and what is read out of their reports. Bitstreams themselves: tests/sim/test_boards.py."""
+
+import json
+
+import pytest
+
+from terngen.hw import bitstream, build
+from terngen.hw.boards import find
+from terngen.hw.contract.config import Config
+
+CONFIG = Config(beat_bits=16, row_lanes=1, lanes=1, hidden=64, wide=256, rows=256, state=128, prefetch=16)
+
+#: A netlist of a look-up table, a carry cell, two flip-flops and a block RAM, in two parts.
+NETLIST = {"modules": {"top": {"cells": {
+    "system.machine.vector.a_LUT4_Z":      {"type": "LUT4", "connections": {}, "port_directions": {}},
+    "system.machine.vector.b_CCU2C_S0":    {"type": "CCU2C", "connections": {"COUT": [9]},
+                                            "port_directions": {"COUT": "output"}},
+    "system.machine.vector.x.c_FF_Q":      {"type": "TRELLIS_FF", "connections": {}, "port_directions": {}},
+    "system.tape.store.d_FF_Q":            {"type": "TRELLIS_FF", "connections": {}, "port_directions": {}},
+    "system.tape.store.memory.0.0":        {"type": "DP16KD", "connections": {}, "port_directions": {}},
+}, "ports": {}}}}
+
+
+def report(achieved):
+    """What nextpnr reports."""
+    step = {"delay": 3.5, "net": "system.machine.vector.a", "type": "routing"}
+    return {
+        "fmax": {"$glbnet$led.clk": {"achieved": achieved, "constraint": 80.0},
+                 "$glbnet$pll.late_clk": {"achieved": 400.0, "constraint": 80.0}},
+        "utilization": {"TRELLIS_FF": {"used": 2, "available": 83640}, "DP16KD": {"used": 1, "available": 208},
+                        "MULT18X18D": {"used": 0, "available": 156}},
+        "critical_paths": [{"from": "posedge $glbnet$led.clk", "to": "posedge $glbnet$led.clk", "path": [step]}],
+    }
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    """Tools that say what they are told to, and a list of what they were asked."""
+    asked = []
+
+    def tools(achieved=90.0, error=None):
+        def run(programs, arguments, folder):
+            asked.append(arguments)
+            if error is not None:
+                raise build.BuildError(error)
+            (folder / "report.json").write_text(json.dumps(report(achieved)))
+            (folder / "top.bit").write_bytes(b"bits")
+
+        monkeypatch.setattr(build, "netlist", lambda text, target: NETLIST)
+        monkeypatch.setattr(build, "run_tool", run)
+        return asked
+    return tools
+
+
+BOARD, _ = find("ulx3s-85f")
+GIVEN    = bitstream.Design("rtlil", "constraints", "lpf", 80_000_000)
+
+
+def test_met(tools, tmp_path):
+    asked = tools()
+    built = bitstream.build_bitstream(BOARD, GIVEN, tmp_path, seed=7, digest=bytes.fromhex("0000010200"))
+    assert built.met
+    assert built.bitstream == b"bits"
+    assert [(clock.name, clock.met) for clock in built.clocks] == [("sync", True), ("late", True)]
+    assert built.cells == {"lut": 3, "ff": 2, "bram": 1}
+    assert built.modules == {"system.machine.vector": {"lut": 3, "ff": 1}, "system.tape.store": {"ff": 1, "bram": 1}}
+    assert built.used == {"TRELLIS_FF": 2, "DP16KD": 1}
+    place, pack = asked
+    assert place[place.index("--seed") + 1] == "7"
+    assert ["--85k", "--package", "CABGA381", "--speed", "6"] == place[:5]
+    # The first four octets of the digest, 0x0102.
+    assert pack[pack.index("--usercode") + 1] == "258"
+
+
+def test_missed(tools, tmp_path):
+    """There is no bitstream, and nothing is packed."""
+    asked = tools(achieved=79.9)
+    built = bitstream.build_bitstream(BOARD, GIVEN, tmp_path)
+    assert not built.met
+    assert built.bitstream is None
+    assert len(asked) == 1
+
+
+def test_does_not_fit(tools, tmp_path):
+    tools(error="nextpnr failed with status 255: ERROR: Unable to place cell 'x', no BELs remaining")
+    with pytest.raises(bitstream.FitError, match=r"^Design does not fit a LFE5U-85F-6BG381C: "):
+        bitstream.build_bitstream(BOARD, GIVEN, tmp_path)
+    tools(error="nextpnr failed with status 1: ERROR: something else")
+    with pytest.raises(build.BuildError, match="something else"):
+        bitstream.build_bitstream(BOARD, GIVEN, tmp_path)
+
+
+def test_design():
+    """Pins where the board has them, clocks as they come in, and the delay of the memory's clock in the PLL."""
+    given = bitstream.design(BOARD, BOARD.system(CONFIG, "sdram"))
+    assert 'LOCATE COMP "sdram_0__dq__io[15]" SITE "J17";' in given.constraints
+    assert 'FREQUENCY PORT "clk25_0__io" 25000000.0 HZ;' in given.constraints
+    assert r"parameter \CLKOS_FPHASE" in given.rtlil
+    assert given.clock_hz == BOARD.clock_hz
+    found = bitstream.files(BOARD, given, digest=bytes.fromhex("00000102"))
+    assert found.keys() == {"terngen.v", "terngen.lpf", "build.sh"}
+    assert "--usercode 258 " in found["build.sh"]
+    assert "module top(" in found["terngen.v"]
