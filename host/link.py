@@ -113,10 +113,10 @@ class FrameTransport:
         requests = (Frame(type=Type.READ, address=address + place,
                           length=min(octets - place, wire.MAX_PAYLOAD))
                     for place in range(0, octets, wire.MAX_PAYLOAD))
-        if timeout is None:
-            timeout = self._timeout
-        if not timeout > 0:
+        if timeout is not None and not timeout > 0:
             raise ValueError(f"Timeout must be positive, not {timeout} s")
+        # A link that is slow by itself, like one to a simulation, stays as patient as it is.
+        timeout = max(timeout or 0.0, self._timeout)
         answers = self._exchange(requests, timeout, self._window)
         return b"".join(answer.payload for answer in answers)
 

@@ -137,6 +137,7 @@ class Uart(wiring.Component):
     """
 
     def __init__(self, *, divisor: int):
+        _check(divisor)
         self._receiver    = UartReceiver(divisor=divisor)
         self._transmitter = UartTransmitter(divisor=divisor)
         super().__init__({

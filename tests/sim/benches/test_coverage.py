@@ -25,6 +25,8 @@ ELSEWHERE = {
     "Relay":          "tests/hw/test_stream.py",
     "TreeArray":      "tests/sim/benches/test_bench_array.py",
     "TableArray":     "tests/sim/benches/test_bench_array.py",
+    "TriplesArray":   "tests/sim/benches/test_bench_array.py",
+    "Triples":        "tests/sim/benches/test_bench_array.py",
     "Tables":         "tests/sim/benches/test_bench_array.py",
     "Accumulator":    "tests/sim/benches/test_bench_matvec.py",
     "Datapath":       "tests/hw/test_build.py",
