@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Verilog of every board, as its tools get it."""
 
 import os

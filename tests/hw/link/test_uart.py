@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 import pytest
 
 from terngen.hw.link.uart import Uart, UartReceiver, UartTransmitter, divisor
