@@ -1,7 +1,6 @@
 """From a machine on a board to a bitstream, by tools that pip installs.
 
-The same input gives the same bitstream: the tools are WebAssembly and draw lots by a seed. Only what meets its
-timing becomes a bitstream.
+The tools draw lots by a seed. Only what meets its timing becomes a bitstream.
 """
 
 import collections

@@ -28,8 +28,7 @@ def build(model: Path, board: str, config: str | None, slots: int | None, seed: 
           as_json: bool) -> None:
     """Make the bitstream of a machine for a model on a board.
 
-    The tools are those that pip installs. Equal inputs and seeds give equal bitstreams. There is no bitstream if
-    timing is missed or the device is too small.
+    The tools are those that pip installs. There is no bitstream if timing is missed or the device is too small.
     """
     import json
 
