@@ -21,6 +21,7 @@ from terngen.hw.contract.regs import Reg, Status
 from terngen.hw.contract.tape import Mark, Tape, TapeFormatError
 from terngen.sim import verilate, verilog
 from terngen.sim.compiled import CompiledModel, Waveform, compile_machine
+from terngen.sim.faults import Faults, FaultyPipe
 from terngen.sim.golden.machine import GoldenMachine, MachineFault
 from terngen.sim.memory import MemoryModel
 from terngen.sim.trace import decode
@@ -337,6 +338,8 @@ class SimTransport(FrameTransport):
         many megabytes.
     link_stall : :class:`float`
         Probability with which an octet of the link is held back in a cycle, each way.
+    faults : :class:`Faults`
+        What happens to octets between the driver and the link of the machine.
     seed : :class:`int`
         Of all stalls.
     waveform : :class:`Waveform`
@@ -356,10 +359,13 @@ class SimTransport(FrameTransport):
     #: memory, because the answer to ``WAIT`` takes as long as a step.
     QUIET_CYCLES          = 5_000_000
     QUIET_CYCLES_PER_BEAT = 64
+    #: Seconds after which a line with faults is given up, and after which requests are sent again.
+    TIMEOUT, PATIENCE = 1.0, 200e-6
 
     def __init__(self, config: Config, *, memory: MemoryModel | None = None,
                  onchip: int | Tape | None = None, board: str | None = None, direct: bool = False,
-                 link_stall: float = 0.0, seed: int = 0, waveform: Waveform | None = None,
+                 link_stall: float = 0.0, faults: Faults | None = None, seed: int = 0,
+                 waveform: Waveform | None = None,
                  optimisation: str = verilate.OPTIMISATION):
         if (onchip is not None or board is not None) and (memory is not None or direct):
             raise ValueError("A machine with its memory inside has no timing of a memory outside, "
@@ -384,12 +390,13 @@ class SimTransport(FrameTransport):
         self.model   = CompiledModel(library, memory=self.memory, stall_in=link_stall,
                                      stall_out=link_stall, seed=seed, waveform=waveform)
         self._direct = direct
+        self._faults = faults
         self._beats  = 0        # in the memory
         self._connect()
 
     @classmethod
     def open(cls, config: Config, **options: Any) -> Self:
-        """A simulated machine; `options` are those of the class, `memory` and `waveform` also as text.
+        """A simulated machine; `options` are those of the class, `memory`, `faults` and `waveform` also as text.
 
         Option ``place`` is another name for `memory`, so that ``sim:latency=20`` is a device.
 
@@ -406,7 +413,7 @@ class SimTransport(FrameTransport):
             if name not in known:
                 raise ConfigError(f"Simulation has no option {name!r}; it has {', '.join(known)}")
         try:
-            for name, kind in (("memory", MemoryModel), ("waveform", Waveform)):
+            for name, kind in (("memory", MemoryModel), ("faults", Faults), ("waveform", Waveform)):
                 if isinstance(options.get(name), str):
                     options[name] = kind.parse(options[name])
             return cls(config, **options)
@@ -415,10 +422,15 @@ class SimTransport(FrameTransport):
 
     def _connect(self) -> None:
         """Begin a session."""
-        # Nothing is lost on the way, so nothing is ever sent again; the pipe knows a dead machine.
-        forever   = 1e9
         self.pipe = SimPipe(self.model, quiet=self._quiet)
-        super().__init__(self.pipe, timeout=forever, patience=forever, clock=self.pipe.clock)
+        clock     = self.pipe.clock
+        if self._faults is not None:
+            self.line = FaultyPipe(self.pipe, self._faults, clock=clock)
+            super().__init__(self.line, timeout=self.TIMEOUT, patience=self.PATIENCE, clock=clock)
+        else:
+            # Nothing is lost on the way, so nothing is ever sent again; the pipe knows a dead machine.
+            forever = 1e9
+            super().__init__(self.pipe, timeout=forever, patience=forever, clock=clock)
 
     @property
     def _quiet(self) -> int:
