@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # Compiled simulations are kept here between runs.
 export TERNGEN_CACHE_DIR ?= $(HOME)/.cache/terngen
 
-.PHONY: demo test test-long test-train lint bench boards clean compiler
+.PHONY: demo test test-long test-train lint bench boards fuzz soak clean compiler
 
 demo: $(VENV)/.base compiler
 	$(BIN)/terngen demo
@@ -16,6 +16,19 @@ demo: $(VENV)/.base compiler
 bench: $(VENV)/.dev compiler
 	$(BIN)/python -m terngen.sim.performance
 	$(BIN)/python -m terngen.sim.plots
+
+# Hours of inputs that nobody has seen, for each parser; findings are left in files.
+FUZZ_RUNS ?= 10000000
+fuzz: $(VENV)/.dev
+	for target in frames cobs tape tensors checkpoint config tokenizer; do \
+	    $(BIN)/python -m terngen.sim.fuzz $$target --runs $(FUZZ_RUNS) --begin tests/data/fuzz/$$target.txt || exit 1; \
+	done
+
+# A million frames and a hundred thousand tokens through lines with faults.
+soak: $(VENV)/.dev compiler
+	$(BIN)/python -m terngen.sim.soak frames tests/data/reference/tiny --frames 250000 --rate 1e-3 --rate 1e-4 \
+	    --rate 1e-5 --rate 1e-6
+	$(BIN)/python -m terngen.sim.soak tokens tests/data/reference/tiny --tokens 100000 --rate 1e-4
 
 # Bitstreams of all boards that open tools build; some ten minutes each.
 boards: $(VENV)/.dev

@@ -69,8 +69,8 @@ def open_tape(path: str | os.PathLike[str]) -> Tape:
 def _check_model(path: str | os.PathLike[str], tape: Tape) -> None:
     """Hold the facts of the model against the image, so that no driver stumbles over them."""
     model = tape.model
-    if not isinstance(model, dict):
-        raise TapeError(f"{path} must describe its model in an object, not {quote(model)}")
+    if not isinstance(model.get("name"), str):
+        raise TapeError(f"{path} must give name of its model as a text, not {quote(model.get('name'))}")
     for name in _FACTS:
         if type(model.get(name)) is not int or model[name] < 0:
             raise TapeError(f"{path} must give {name} of its model as a number, "

@@ -97,14 +97,17 @@ class Language:
         Raises
         ------
         InputError
-            If the text is not Unicode, or a token is not in the vocabulary of the model.
+            If the text is not Unicode, the tokenizer gives up, or a token is not in the vocabulary of the model.
         """
         try:
             text.encode()
         except UnicodeEncodeError as error:     # octets of a command line that are not UTF-8
             raise InputError(f"Text must be Unicode, but character {error.start} is not: "
                              f"{error.reason}") from error
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        try:
+            encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        except Exception as error:      # the library raises nothing more precise
+            raise InputError(f"Tokenizer does not take this text: {error}") from error
         tokens   = list(encoding.ids)
         if tokens and max(tokens) >= self.vocab:
             raise InputError(f"Tokenizer gives token {max(tokens)}, the model has {self.vocab}; "

@@ -22,6 +22,7 @@ takes the sums. So the order on the tape is all that the two sides need to know 
 import binascii
 import dataclasses
 import json
+import operator
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -223,6 +224,16 @@ class Section:
     crc32: int
 
 
+_SECTION = operator.itemgetter(*(field.name for field in dataclasses.fields(Section)))
+
+
+def _number(value: Any) -> int:
+    """A number of octets or beats in the header of a tape, or a check sum."""
+    if type(value) is not int or not 0 <= value < 1 << 48:
+        raise ValueError(f"Numbers must be whole and not negative, not {value!r}")
+    return value
+
+
 @dataclasses.dataclass(frozen=True)
 class Tape:
     """A model, compiled for one configuration.
@@ -322,16 +333,21 @@ class Tape:
             fields  = json.loads(meta)
             config  = Config.from_dict(fields["config"])
             start   = _PREFIX + len(meta) + -(_PREFIX + len(meta)) % _ALIGN
-            length  = int(fields["image"])
-            text    = int(fields["tokenizer"])
+            length  = _number(fields["image"])
+            text    = _number(fields["tokenizer"])
+            digest  = str(fields["digest"])
             tape    = cls(
                 config    = config,
                 model     = fields["model"],
-                sections  = tuple(Section(**section) for section in fields["sections"]),
-                marks     = {name: Mark(*mark) for name, mark in fields["marks"].items()},
+                sections  = tuple(Section(str(name), _number(first), _number(count), _number(check_sum))
+                                  for name, first, count, check_sum in map(_SECTION, fields["sections"])),
+                marks     = {name: Mark(_number(first), _number(count))
+                             for name, (first, count) in fields["marks"].items()},
                 image     = octets[start:start + length],
                 tokenizer = octets[start + length:start + length + text].tobytes())
-        except (KeyError, TypeError, ValueError) as error:
+            if not isinstance(tape.model, dict):
+                raise TypeError("Model must be an object")
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise TapeFormatError(f"{path} has a header that does not describe a tape: "
                                   f"{error}") from error
         if len(octets) != start + length + text:
@@ -340,13 +356,13 @@ class Tape:
         if length % config.beat_bytes:
             raise TapeFormatError(f"{path} has an image of {length} octets, which are not whole "
                                   f"beats of {config.beat_bytes}")
-        if fields["digest"] != config.digest.hex():
-            raise TapeFormatError(f"{path} names configuration {fields['digest']}, but describes "
+        if digest != config.digest.hex():
+            raise TapeFormatError(f"{path} names configuration {digest!r}, but describes "
                                   f"{config.digest.hex()}")
         parts: list[tuple[str, Mark | Section]] = [
             *tape.marks.items(), *((section.name, section) for section in tape.sections)]
         for name, part in parts:
-            if not 0 <= part.start <= part.start + part.count <= tape.beats:
+            if part.start + part.count > tape.beats:
                 raise TapeFormatError(f"{path}: {name!r} does not lie within the image")
         for name in ("layers", "head"):
             if name not in tape.marks:

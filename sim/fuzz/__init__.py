@@ -1,0 +1,1 @@
+"""What reads octets that others wrote, on octets that nobody would write."""

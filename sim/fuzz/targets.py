@@ -1,0 +1,173 @@
+"""Parsers under test: each takes octets, and raises only what it says.
+
+A target returns nothing and raises nothing, whatever it is given; what it finds out beside that is asserted. Files go
+through a folder in memory where there is one.
+"""
+
+import binascii
+import contextlib
+import itertools
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from terngen.host import configs, disasm
+from terngen.host.convert.checkpoint import Checkpoint
+from terngen.host.errors import CheckpointError, ConfigError, InputError, TapeError
+from terngen.host.models import open_tape
+from terngen.host.text import Language
+from terngen.hw.contract import wire
+from terngen.hw.contract.config import Config
+from terngen.hw.contract.tape import Mark, Section, Tape
+
+__all__ = ["TARGETS", "seeds"]
+
+_FAST = Path("/dev/shm")
+_FOLDER = Path(tempfile.mkdtemp(prefix="terngen-fuzz-", dir=_FAST if _FAST.is_dir() else None))
+
+#: Octets of a prefix of a tape.
+_PREFIX = 24
+#: Lines of a disassembly that are looked at.
+_LINES = 200
+
+_CONFIG_JSON = {
+    "model_type": "hgrn_bit", "hidden_size": 8, "num_hidden_layers": 1, "num_heads": 1, "vocab_size": 4,
+    "expand_ratio": 1, "hidden_ratio": 4, "intermediate_size": 8, "attn_mode": "fused_recurrent", "hidden_act": "swish",
+    "rms_norm_eps": 1e-6, "bos_token_id": 1, "eos_token_id": 2, "use_lower_bound": True, "use_short_conv": False,
+    "share_conv_kernel": True, "tie_word_embeddings": False, "fuse_cross_entropy": False,
+}
+
+
+def frames(octets: bytes) -> None:
+    """What comes from a link, in two pieces."""
+    decoder = wire.Decoder()
+    half    = len(octets) // 2
+    found   = decoder.feed(octets[:half]) + decoder.feed(octets[half:])
+    whole   = wire.Decoder().feed(octets)
+    assert found == whole
+    for frame in found:
+        again = wire.encode_frame(frame) if frame.version == wire.VERSION else b""
+        assert not again or wire.decode_frame(again[:-1]) == frame
+
+
+def cobs(octets: bytes) -> None:
+    """Encoding loses nothing, and what can be decoded is one of few encodings."""
+    assert wire.cobs_decode(wire.cobs_encode(octets)) == octets
+    with contextlib.suppress(wire.WireError):
+        decoded = wire.cobs_decode(octets)
+        assert len(decoded) <= len(octets)
+
+
+def tape(octets: bytes) -> None:
+    """A tape file. If the first octet is odd its check sums are made right, so that what is behind them is reached."""
+    if octets[:1] and octets[0] % 2:
+        octets = _mended(octets[1:])
+    path = _FOLDER / "model.tape"
+    path.write_bytes(octets)
+    with contextlib.suppress(TapeError):
+        opened = open_tape(path)
+        for line in itertools.islice(disasm.lines(opened), _LINES):
+            assert isinstance(line, str)
+
+
+def _mended(octets: bytes) -> bytes:
+    size = int.from_bytes(octets[12:16], "little")
+    meta = octets[_PREFIX:_PREFIX + size]
+    return octets[:16] + binascii.crc32(meta).to_bytes(4, "little") + octets[20:]
+
+
+def tensors(octets: bytes) -> None:
+    """The safetensors file of a checkpoint."""
+    folder = _FOLDER / "tensors"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(_CONFIG_JSON))
+    (folder / "model.safetensors").write_bytes(octets)
+    with contextlib.suppress(CheckpointError):
+        _read_all(Checkpoint.open(folder))
+
+
+def _read_all(checkpoint: Checkpoint) -> None:
+    for name in checkpoint.geometry.tensors:
+        checkpoint.tensor(name)
+
+
+def checkpoint(octets: bytes) -> None:
+    """The ``config.json`` of a checkpoint."""
+    folder = _FOLDER / "checkpoint"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_bytes(octets)
+    (folder / "model.safetensors").write_bytes(_tensors(b""))
+    with contextlib.suppress(CheckpointError):
+        Checkpoint.open(folder)
+
+
+def config(octets: bytes) -> None:
+    """A machine in JSON, or in TOML if the first octet is odd."""
+    name = "machine.toml" if octets[:1] and octets[0] % 2 else "machine.json"
+    path = _FOLDER / name
+    path.write_bytes(octets[1:])
+    with contextlib.suppress(ConfigError):
+        machine = configs.from_values(configs.read_config(path))
+        assert Config.from_dict(machine.to_dict()) == machine
+
+
+def tokenizer(octets: bytes) -> None:
+    """The tokenizer of a tape, and a text through it."""
+    image = Tape(config=Config(), model={"vocab_size": 64, "bos_token_id": 1, "eos_token_id": 2}, sections=(), marks={},
+                 image=_image(0), tokenizer=octets)
+    with contextlib.suppress(TapeError, InputError):
+        language = Language.of_tape(image)
+        language.decode(language.encode("A story.").tokens)
+
+
+def _image(beats: int) -> np.ndarray:
+    return np.zeros(beats * Config().beat_bytes, np.uint8)
+
+
+def _tensors(body: bytes) -> bytes:
+    header = json.dumps({"x": {"dtype": "F32", "shape": [len(body) // 4], "data_offsets": [0, len(body)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + body
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "frames": frames, "cobs": cobs, "tape": tape, "tensors": tensors, "checkpoint": checkpoint, "config": config,
+    "tokenizer": tokenizer,
+}
+
+
+def seeds(name: str) -> list[bytes]:
+    """Inputs that are sound, from which others are made."""
+    match name:
+        case "frames":
+            read  = wire.encode_frame(wire.Frame(type=wire.Type.READ, sequence=7, address=0x24, length=8))
+            write = wire.encode_frame(wire.Frame(type=wire.Type.WRITE, address=0x80, length=8, payload=bytes(range(8))))
+            error = wire.encode_frame(wire.Frame(type=wire.Type.ERROR, fault=wire.Fault.SEQUENCE, version=2))
+            return [read, read + write, b"\0" + error + read]
+        case "cobs":
+            return [b"", b"\0", bytes(range(256)) * 2]
+        case "tape":
+            beat = Config().beat_bytes
+            file = Tape(config=Config(), model={
+                "name": "m", "vocab_size": 4, "hidden_size": 8, "state_size": 8, "intermediate_size": 8,
+                "num_hidden_layers": 1, "embedding_start": 0, "embedding_beats": 2, "ternary_weights": 64,
+                "bos_token_id": 1, "eos_token_id": None,
+            }, sections=(Section("embedding", 0, 8, binascii.crc32(bytes(8 * beat))),
+                         Section("head", 8, 4, binascii.crc32(bytes(4 * beat)))),
+                marks={"layers": Mark(8, 0), "head": Mark(8, 4), "head.0": Mark(8, 4)}, image=_image(12))
+            octets = file.header() + file.image.tobytes()
+            return [b"\0" + octets[1:], b"\1" + octets]
+        case "tensors":
+            return [_tensors(bytes(16))]
+        case "checkpoint":
+            return [json.dumps(_CONFIG_JSON).encode()]
+        case "config":
+            return [b" " + json.dumps(Config().to_dict()).encode(), b'!beat_bits = 64\n[sites]\ngate = "lmul"\n']
+        case "tokenizer":
+            return [json.dumps({"version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
+                                "normalizer": None, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None,
+                                "decoder": None, "model": {"type": "WordLevel", "vocab": {"A": 0, "story": 1},
+                                                           "unk_token": "A"}}).encode()]
+    raise ValueError(f"There is no target {name!r}; there are {', '.join(TARGETS)}")
