@@ -1,0 +1,317 @@
+"""Rules that hold whatever comes: proofs of streams, queues and ports by Yosys, which pip installs.
+
+``python -m terngen.sim.formal`` proves all of them and lists how: by induction, or from the reset on for so many
+cycles. Inputs are free, but for the rules that whoever is on the other side obeys.
+"""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth.back import rtlil
+from amaranth.hdl import Assert, Assume
+from amaranth.lib import stream
+from amaranth.lib.wiring import In, Out
+
+from terngen.host.commands.console import Progress, emit, table
+from terngen.hw import build
+from terngen.hw.contract.config import PRESETS, Config
+from terngen.hw.contract.formats import LMUL
+from terngen.hw.control.player import Player
+from terngen.hw.link.cobs import CobsDecoder, CobsEncoder
+from terngen.hw.link.endpoint import Executor, Replier
+from terngen.hw.link.mailbox import Mailbox
+from terngen.hw.link.receiver import Receiver
+from terngen.hw.link.uart import Uart
+from terngen.hw.memory import Queue, StreamMemory
+from terngen.hw.stream import Relay, Streamed
+from terngen.hw.tape.axi import PAGE_BYTES, AxiTape
+from terngen.hw.tape.check import TapeCheck
+from terngen.hw.tape.loader import Loader
+from terngen.hw.tape.onchip import OnChipTape
+from terngen.hw.tape.reader import TapeReader
+from terngen.hw.tape.striped import StripedTape
+from terngen.hw.units.lmul import LMul
+from terngen.hw.units.reciprocal import Reciprocal
+
+__all__ = ["CASES", "Case", "prove"]
+
+#: Most cycles of an induction.
+STEPS = 8
+
+
+#: Adds assumptions and claims about a unit.
+More = Callable[[Module, Any, Callable[[int, str], Signal]], None]
+
+
+class Claim:
+    """A unit with free inputs that obey rules, and outputs that must.
+
+    Parameters
+    ----------
+    unit
+        Component under test.
+    more
+        Gets a module, the unit, and what makes a free input of a width, and adds what else is assumed and claimed.
+    excuse
+        Gets the unit; when what it gives is high, streams may be withdrawn in the next cycle.
+    """
+
+    def __init__(self, unit: Any, more: More | None,
+                 excuse: Callable[[Any], Any] | None) -> None:
+        self._unit, self._more, self._excuse = unit, more, excuse
+        #: Free inputs.
+        self.inputs: list[Signal] = []
+        #: Streams of the unit that must obey the rules.
+        self.claimed = 0
+
+    def module(self) -> Module:
+        """All of it."""
+        m = Module()
+        m.submodules.unit = self._unit
+        excused = Signal()
+        if self._excuse is not None:
+            m.d.sync += excused.eq(self._excuse(self._unit))
+        self._walk(m, self._unit, self._unit.signature, Out, "", excused)
+        if self._more is not None:
+            self._more(m, self._unit, self._input)
+        return m
+
+    def _input(self, width: int, name: str) -> Signal:
+        self.inputs.append(Signal(width, name=name))
+        return self.inputs[-1]
+
+    def _free(self, m: Module, value: Any, name: str) -> None:
+        value = Value.cast(value)
+        m.d.comb += value.eq(self._input(len(value), name))
+
+    def _walk(self, m: Module, place: Any, signature: Any, flow: Any, path: str, excused: Any) -> None:
+        for name, member in signature.members.items():
+            for index, value in _each(getattr(place, name), member.dimensions):
+                whose = flow if member.flow is Out else flow.flip()
+                self._member(m, value, member, whose, f"{path}{name}{index}", excused)
+
+    def _member(self, m: Module, value: Any, member: Any, flow: Any, name: str, excused: Any) -> None:
+        if member.is_port:
+            if flow is In:
+                self._free(m, value, name)
+            return
+        signature = member.signature if member.flow is Out else member.signature.flip()     # as it was written
+        if not isinstance(signature, stream.Signature):
+            self._walk(m, value, signature, flow, f"{name}_", excused)
+        elif flow is In:
+            self._free(m, value.payload, f"{name}_payload")
+            if not signature.always_valid:
+                self._free(m, value.valid, f"{name}_valid")
+            if not signature.always_ready:
+                self._rule(m, value, Assume, name, Const(0))
+        elif not signature.always_ready:
+            self._free(m, value.ready, f"{name}_ready")
+            self._rule(m, value, Assert, name, excused)
+            self.claimed += 1
+
+    def _rule(self, m: Module, each: Any, rule: Any, name: str, excused: Any) -> None:
+        """What is offered stays on offer, and stays the same, until it is taken."""
+        payload = Value.cast(each.payload)
+        waiting = Signal(name=f"{name}_waiting")
+        offered = Signal(len(payload), name=f"{name}_offered")
+        m.d.sync += [waiting.eq(each.valid & ~each.ready), offered.eq(payload)]
+        with m.If(waiting & ~excused):
+            m.d.comb += rule(each.valid & (payload == offered))
+
+
+def _each(value: Any, dimensions: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+    if not dimensions:
+        yield "", value
+        return
+    for index in range(dimensions[0]):
+        for rest, each in _each(value[index], dimensions[1:]):
+            yield f"{index}{rest}", each
+
+
+def keeps_order(i: str, o: str, capacity: int) -> More:
+    """What leaves is what came, in order, each once, and at most `capacity` are inside.
+
+    One transfer is watched, whichever, so it stands for all: when as many have left as were inside before it, it is
+    the one that leaves.
+    """
+    def more(m: Module, unit: Any, free: Callable[[int, str], Signal]) -> None:
+        source, sink = getattr(unit, i), getattr(unit, o)
+        inside = Signal(range(capacity + 2), name="inside")
+        before = Signal.like(inside, name="before")     # inside, before the one that is watched
+        seen   = Signal(len(Value.cast(source.payload)), name="seen")
+        taken, gone = Signal(name="taken"), Signal(name="gone")
+        watch  = free(1, "watch") & ~taken
+        put, get = source.valid & source.ready, sink.valid & sink.ready
+        m.d.sync += inside.eq(inside + put - get)
+        with m.If(put & watch):
+            m.d.sync += [taken.eq(1), seen.eq(source.payload), before.eq(inside - get)]
+        with m.Elif(get & taken):
+            m.d.sync += [before.eq(before - 1), gone.eq(gone | (before == 0))]
+        m.d.comb += [Assert(inside <= capacity), Assert(~sink.valid | (inside != 0))]
+        with m.If(taken & ~gone & sink.valid & (before == 0)):
+            m.d.comb += Assert(Value.cast(sink.payload) == seen)
+    return more
+
+
+def axi_rules(burst: int) -> More:
+    """Channels of an AXI4 port obey the rules of streams, and no burst runs over 4 KiB."""
+    def more(m: Module, unit: Any, free: Callable[[int, str], Signal]) -> None:
+        axi = unit.axi
+        for channel, names in (("aw", ("addr", "len", "size", "burst", "id")), ("w", ("data", "strb", "last")),
+                               ("ar", ("addr", "len", "size", "burst", "id"))):
+            valid, ready = getattr(axi, f"{channel}valid"), getattr(axi, f"{channel}ready")
+            payload = Cat(*(getattr(axi, channel + name) for name in names))
+            waiting, offered = Signal(name=f"{channel}_waiting"), Signal(len(payload), name=f"{channel}_offered")
+            m.d.sync += [waiting.eq(valid & ~ready), offered.eq(payload)]
+            with m.If(waiting):
+                m.d.comb += Assert(valid & (payload == offered))
+        octets = axi.signature.data_width // 8
+        with m.If(axi.arvalid):
+            first = axi.araddr % PAGE_BYTES
+            m.d.comb += [Assert(first + (axi.arlen + 1) * octets <= PAGE_BYTES), Assert(axi.arlen < burst),
+                         Assert(axi.arburst == 1)]
+        with m.If(axi.wvalid):
+            m.d.comb += Assert(axi.wlast & axi.wstrb.all())
+    return more
+
+
+def axi_room(m: Module, unit: Any, free: Callable[[int, str], Signal]) -> None:
+    """A memory that answers what it was asked for, in order, never waits."""
+    axi = unit.axi
+    due, writes = Signal(8, name="due"), Signal(8, name="writes")           # beats, answers
+    asked = axi.arvalid & axi.arready
+    m.d.sync += [
+        due.eq(due + Mux(asked, axi.arlen + 1, 0) - (axi.rvalid & axi.rready)),
+        writes.eq(writes + (axi.wvalid & axi.wready) - (axi.bvalid & axi.bready)),
+    ]
+    m.d.comb += [Assume(~axi.rvalid | (due != 0)), Assume(~axi.bvalid | (writes != 0))]
+    with m.If(axi.rvalid):
+        m.d.comb += Assert(axi.rready)
+
+
+def steady(busy: str, *names: str) -> More:
+    """Some inputs do not change while the unit is busy, nor after the cycle before."""
+    def more(m: Module, unit: Any, free: Callable[[int, str], Signal]) -> None:
+        inputs = Cat(*(Value.cast(getattr(unit, name)) for name in names))
+        before = Signal(len(inputs), name="before")
+        m.d.sync += before.eq(inputs)
+        with m.If(getattr(unit, busy)):
+            m.d.comb += Assume(inputs == before)
+    return more
+
+
+def check_is_used_well(m: Module, unit: Any, free: Callable[[int, str], Signal]) -> None:
+    """It is started while the machine is idle, and what it is to read stays."""
+    steady("busy", "part")(m, unit, free)
+    with m.If(unit.start | unit.busy):
+        m.d.comb += Assume(~unit.i.valid & ~unit.o.valid)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A unit, and what is claimed of it beside the rules of its streams."""
+
+    name:   str
+    make:   Callable[[], Any]
+    more:   More | None = None
+    excuse: Callable[[Any], Any] | None = None
+    #: What it says, beside the rules of streams.
+    claim:  str = ""
+    #: Cycles from the reset on, where induction does not get there.
+    depth:  int = 50
+
+
+_CONFIG = Config.from_dict(PRESETS["small"].choices | {"hidden": 64, "wide": 64, "rows": 64, "state": 64, "history": 2})
+
+CASES = (
+    Case("relay", lambda: Relay(2), keeps_order("i", "o", 2), claim="keeps order, holds two"),
+    Case("streamed", lambda: Streamed(LMul(fmt=_CONFIG.path, multiplier=LMUL))),
+    Case("stream memory", lambda: StreamMemory(shape=4, depth=4)),
+    Case("queue", lambda: Queue(shape=1, depth=2), keeps_order("i", "o", Queue.capacity(2)),
+         claim="keeps order, holds what it says", depth=15),
+    Case("reciprocal", lambda: Reciprocal(fmt=_CONFIG.path)),
+    Case("uart", lambda: Uart(divisor=4)),
+    Case("COBS decoder", CobsDecoder),
+    Case("COBS encoder", CobsEncoder),
+    Case("receiver", Receiver, excuse=lambda unit: unit.restart),
+    Case("executor", Executor),
+    Case("replier", Replier),
+    Case("mailbox", Mailbox),
+    Case("loader", lambda: Loader(_CONFIG)),
+    Case("tape reader", lambda: TapeReader(_CONFIG), excuse=lambda unit: unit.restart),
+    Case("tape check", lambda: TapeCheck(_CONFIG), check_is_used_well),
+    Case("player", lambda: Player(_CONFIG), steady("busy", "mask", "tokens", "embed_start", "embed_beats", "play_start",
+                                                   "play_count")),
+    Case("tape on chip", lambda: OnChipTape(_CONFIG, depth=8)),
+    Case("AXI4 tape", lambda: AxiTape(data_width=8, addr_width=16, burst=4, bursts=2), axi_rules(4),
+         claim="rules of AXI4, no burst over 4 KiB"),
+    Case("AXI4 tape, reading", lambda: AxiTape(data_width=8, addr_width=12, burst=1, bursts=2), axi_room,
+         claim="room for all that comes", depth=30),
+    Case("striped tape", lambda: StripedTape(_CONFIG, channels=2, burst=2, bursts=2)),
+)
+
+
+def prove(case: Case) -> dict[str, Any]:
+    """Prove a case; how, and how long it took.
+
+    Raises
+    ------
+    BuildError
+        If there is a counterexample, or no Yosys.
+    ValueError
+        If nothing is claimed.
+    """
+    begun = time.monotonic()
+    claim = Claim(case.make(), case.more, case.excuse)
+    text  = rtlil.convert(claim.module(), "top", ports=claim.inputs, emit_src=False)
+    if not claim.claimed and case.more is None:
+        raise ValueError(f"Nothing is claimed of the {case.name}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "top.il").write_text(text)
+        try:
+            _sat(folder, f"-tempinduct -maxsteps {STEPS}")
+            how = "induction"
+        except build.BuildError:
+            _sat(folder, f"-seq {case.depth}")
+            how = f"{case.depth} cycles"
+    return {"unit": case.name, "streams": claim.claimed, "claim": case.claim, "how": how,
+            "seconds": time.monotonic() - begun}
+
+
+def _sat(folder: Path, how: str) -> None:
+    (folder / "prove.ys").write_text(
+        f"read_rtlil top.il\nprep -flatten -top top\nmemory_map\nopt\nasync2sync\nchformal -lower\nopt_clean\n"
+        f"sat -verify -prove-asserts -set-assumes {how} top\n")
+    build.run_tool(build.YOSYS, ["prove.ys"], folder)
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def main(names: tuple[str, ...], as_json: bool) -> None:
+    """Prove all rules, or those of some units."""
+    cases = [case for case in CASES if not names or case.name in names]
+    if unknown := sorted(set(names) - {case.name for case in CASES}):
+        raise click.UsageError(f"There is no unit {unknown[0]!r}; there are {', '.join(case.name for case in CASES)}")
+    rows = []
+    with Progress() as progress:
+        for index, case in enumerate(cases):
+            progress(case.name, index, len(cases))
+            try:
+                rows.append(prove(case))
+            except build.BuildError as error:
+                raise click.ClickException(f"Rules of the {case.name} do not hold: {error}") from error
+    emit(as_json, {"proofs": rows}, table([
+        ("unit", "streams", "beside their rules", "proved by", "seconds"),
+        *((row["unit"], str(row["streams"]), row["claim"], row["how"], f"{row['seconds']:.1f}") for row in rows)]))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m terngen.sim.formal")

@@ -1,0 +1,85 @@
+"""Rules of streams and ports, proved; and that a proof fails where they do not hold."""
+
+import pytest
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+
+from terngen.hw.build import BuildError
+from terngen.hw.memory import Queue
+from terngen.hw.stream import Relay
+from terngen.hw.tape.axi import AxiTape
+from terngen.sim.formal import CASES, Case, axi_rules, keeps_order, prove
+
+#: Seconds of each, which the default suite does not have.
+SLOW = {"mailbox", "receiver", "queue", "AXI4 tape, reading"}
+
+
+@pytest.mark.parametrize("case", [
+    pytest.param(case, id=case.name, marks=[pytest.mark.long] if case.name in SLOW else []) for case in CASES])
+def test_rules(case):
+    outcome = prove(case)
+    assert outcome["streams"] > 0
+    assert outcome["how"] in ("induction", f"{case.depth} cycles")
+
+
+class Wrong(wiring.Component):
+    """A unit with one thing changed on the way."""
+
+    def __init__(self, unit, change):
+        self._unit, self._change = unit, change
+        super().__init__(dict(unit.signature.members))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = unit = self._unit
+        for path, member, value in self.signature.flatten(self):
+            inner = unit
+            for name in path:
+                inner = inner[name] if isinstance(name, int) else getattr(inner, name)
+            if member.flow is wiring.In:
+                m.d.comb += inner.eq(value)
+            else:
+                m.d.comb += value.eq(self._change(m, path, inner))
+        return m
+
+
+def impatient(m, path, value):
+    """What is offered is withdrawn when nobody takes it."""
+    if path == ("o", "valid"):
+        odd = Signal()
+        m.d.sync += odd.eq(~odd)
+        return value & odd
+    return value
+
+
+def inverted(of):
+    return lambda m, path, value: ~value if path == of else value
+
+
+@pytest.mark.parametrize("case", [
+    Case("withdrawn", lambda: Wrong(Relay(2), impatient)),
+    Case("another payload", lambda: Wrong(Relay(2), inverted(("o", "payload"))), keeps_order("i", "o", 2), depth=12),
+    Case("holds more", lambda: Relay(2), keeps_order("i", "o", 1), depth=12),
+    Case("queue holds more", lambda: Queue(shape=1, depth=2), keeps_order("i", "o", 3), depth=12),
+    Case("longer bursts", lambda: AxiTape(data_width=8, addr_width=16, burst=8, bursts=2), axi_rules(4), depth=12),
+], ids=lambda case: case.name)
+def test_what_is_wrong_is_found(case):
+    with pytest.raises(BuildError, match="proof did fail"):
+        prove(case)
+
+
+def test_nothing_claimed():
+    with pytest.raises(ValueError, match="Nothing is claimed"):
+        prove(Case("wire", lambda: Wrong(Silent(), lambda m, path, value: value)))
+
+
+class Silent(wiring.Component):
+    """It has no stream."""
+
+    i: wiring.In(1)
+    o: wiring.Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(self.i)
+        return m
