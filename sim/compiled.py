@@ -125,7 +125,7 @@ def _port_list(text: str, top: str) -> list[tuple[str, str, int]]:
     module = re.search(rf"^module {top}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
     if module is None:
         raise ValueError(f"Verilog must have a module {top!r}")
-    ports = re.findall(r"^\s*(input|output) (?:\[(\d+):0\] )?(\w+);", module[0], re.MULTILINE)
+    ports = re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", module[0], re.MULTILINE)
     return [(direction, name, int(high or 0) + 1) for direction, high, name in ports]
 
 
