@@ -59,7 +59,8 @@ def mutated(text: str, count: int, seed: int) -> tuple[str, list[dict[str, str]]
         folder = Path(name)
         (folder / "top.v").write_text(text)
         (folder / "list.ys").write_text(
-            f"read_verilog -sv top.v\nprep -flatten -top top\nopt -full\nwreduce\nopt -full\nopt_clean -purge\nwrite_rtlil flat.il\n"
+            f"read_verilog -sv top.v\nprep -flatten -top top\nopt -full\nwreduce\nopt -full\nopt_clean -purge\n"
+            f"write_rtlil flat.il\n"
             f"mutate -list {count} -seed {seed} -ctrl mutant {_BITS} 1 -o mutate.ys\n")
         build.run_tool(build.YOSYS, ["list.ys"], folder)
         chosen = (folder / "mutate.ys").read_text()
