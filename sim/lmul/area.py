@@ -15,8 +15,7 @@ from amaranth.lib.wiring import In, Out
 from terngen.hw import build
 from terngen.hw.contract.formats import EXACT, LMUL, FloatFormat, Multiplier
 from terngen.hw.units.literal import LiteralLMul
-from terngen.hw.units.lmul import LMul
-from terngen.hw.units.multiply import ExactMultiply
+from terngen.hw.units.multiply import Multiply
 from terngen.sim.gates import Gates
 
 __all__ = ["FORMATS", "NAMES", "PAPER", "UNITS", "array_gates", "gates", "measure", "paper_gates", "written_gates"]
@@ -27,10 +26,10 @@ NAMES   = {"e4m3": "fp8", "e5m2": "fp8", "e8m7": "bf16", "e5m10": "fp16", "e6m11
 
 #: What is compared, by name.
 UNITS = {
-    "lmul":          lambda fmt: LMul(fmt=fmt, multiplier=LMUL),
-    "lmul-unbiased": lambda fmt: LMul(fmt=fmt, multiplier=Multiplier("lmul-unbiased")),
+    "lmul":          lambda fmt: Multiply(fmt=fmt, multiplier=LMUL),
+    "lmul-unbiased": lambda fmt: Multiply(fmt=fmt, multiplier=Multiplier("lmul-unbiased")),
     "literal":       lambda fmt: LiteralLMul(fmt=fmt, multiplier=LMUL),
-    EXACT.policy:    lambda fmt: ExactMultiply(fmt=fmt),
+    EXACT.policy:    lambda fmt: Multiply(fmt=fmt, multiplier=EXACT),
 }
 
 
@@ -45,9 +44,11 @@ def measure(formats: Iterable[FloatFormat], *, pnr: bool, cache: Path | None) ->
     rows = []
     for fmt in formats:
         for name, make in UNITS.items():
-            ecp5, xc7 = (build.synthesise(make(fmt), target, dsp=False, cache=cache) for target in ("ecp5", "xc7"))
+            unit = make(fmt)
+            ecp5 = build.synthesise(unit, "ecp5", dsp=False, cache=cache)
+            xc7  = build.synthesise(make(fmt), "xc7", dsp=False, cache=cache)
             assert not ecp5.dsps and not xc7.dsps
-            row = {"format": str(fmt), "unit": name, "latency": make(fmt).LATENCY, "ecp5_luts": ecp5.luts,
+            row = {"format": str(fmt), "unit": name, "latency": unit.LATENCY, "ecp5_luts": ecp5.luts,
                    "ecp5_ffs": ecp5.ffs, "xc7_luts": xc7.luts, "gates": Gates(make(fmt)).total}
             if pnr:
                 row["ecp5_mhz"] = round(build.place(make(fmt), dsp=False, cache=cache).mhz, 1)
