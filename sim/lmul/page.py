@@ -92,7 +92,7 @@ def _area(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _ratio(found: Mapping[tuple[str, str], Mapping[str, Any]], fmt: str, unit: str, key: str) -> str:
-    return "" if unit == "exact" else f"{found[fmt, 'exact'][key] / found[fmt, unit][key]:.1f}"
+    return "" if unit in ("exact", "dot") else f"{found[fmt, 'exact'][key] / found[fmt, unit][key]:.1f}"
 
 
 def _gates(rows: Iterable[Mapping[str, Any]]) -> list[str]:
