@@ -99,7 +99,8 @@ def test_every_option(page):
     context = click.Context(cli.cli)
     found   = [cli.cli.get_command(context, name) for name in cli.COMMANDS]
     found  += [part for command in found if isinstance(command, click.Group) for part in command.commands.values()]
-    known   = {option for command in found for parameter in command.params for option in parameter.opts}
+    known   = {option for command in found for parameter in command.params
+               for option in [*parameter.opts, *parameter.secondary_opts]}
     named   = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", page))
     assert named - known == {"--help"}
 
