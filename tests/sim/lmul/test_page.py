@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -23,6 +24,13 @@ def test_page(text, stored):
         changed = copy.deepcopy(stored)
         changed[part][rows][0][key] += 1
         assert page(text, changed) != text
+
+
+def test_example(text, capsys):
+    """The program on the page runs, and is as wrong as the page says."""
+    [program] = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    exec(program, {})
+    assert float(capsys.readouterr().out) == pytest.approx(0.027, abs=0.005)
 
 
 def test_commands(text, stored):
