@@ -82,8 +82,8 @@ def _attention(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _area(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     found = {(row["format"], row["unit"]): row for row in rows}
-    return _table(["format", "unit", "cycles", "LUT4", "exact by it", "flip-flops", "MHz", "LUT6", "exact by it",
-                   "gates", "exact by it"], (
+    return _table(["format", "unit", "cycles", "LUT4", "exact / it", "flip-flops", "MHz", "LUT6", "exact / it",
+                   "gates", "exact / it"], (
         [f"{fmt} ({NAMES[fmt]})" if fmt in NAMES else fmt, f"`{unit}`", str(row["latency"]),
          str(row["ecp5_luts"]), _ratio(found, fmt, unit, "ecp5_luts"), str(row["ecp5_ffs"]), f"{row['ecp5_mhz']:.0f}",
          str(row["xc7_luts"]), _ratio(found, fmt, unit, "xc7_luts"), str(row["gates"]),
