@@ -18,7 +18,7 @@ def text(root):
 
 def test_page(text, stored):
     assert page(text, stored) == text
-    for part, rows, key in (("errors", "errors", "bias"), ("errors", "comparison", "rms"),
+    for part, rows, key in (("errors", "errors", "mean"), ("errors", "comparison", "rms"),
                             ("errors", "estimates", "lmul"), ("attention", "rows", "moved"),
                             ("area", "rows", "xc7_luts")):
         changed = copy.deepcopy(stored)
