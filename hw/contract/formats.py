@@ -243,7 +243,7 @@ def dot_format(fmt: FloatFormat) -> tuple[int, int]:
 
 
 def dot(fmt: FloatFormat, a: ArrayLike, b: ArrayLike, multiplier: Multiplier) -> Codes:
-    """Dot products along the last axis, in the fixed-point format of :func:`dot_format`.
+    """L-Mul dot products along the last axis, in the fixed-point format of :func:`dot_format`.
 
     A product is that of :func:`multiply` in a format with two exponent bits more, where none is flushed and none
     saturates. What its magnitude has below the unit is cut off. Products, and after each addition the sum, saturate.
@@ -256,6 +256,8 @@ def dot(fmt: FloatFormat, a: ArrayLike, b: ArrayLike, multiplier: Multiplier) ->
     -------
     int64 (...)
     """
+    if multiplier.is_exact:
+        raise ValueError(f"Multiplier of a dot product must be one of the lmul policies, not {multiplier}")
     width, unit = dot_format(fmt)
     wide        = FloatFormat(fmt.exponent_bits + 2, fmt.mantissa_bits)
     largest     = (1 << width - 1) - 1

@@ -19,7 +19,8 @@ class LiteralLMul(wiring.Component):
     """Multiplies floats without a multiplier, by the printed formula.
 
     Computes :func:`~terngen.hw.contract.formats.multiply_literal` exactly. Provides no flow control: a pair is
-    taken and a result given on every enabled cycle. Latency is ``LATENCY`` cycles: add, add the offset, round.
+    taken and a result given on every enabled cycle. Latency is ``LATENCY`` cycles, one for each of: add, add the
+    offset, halve, round.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class LiteralLMul(wiring.Component):
         Product.
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     def __init__(self, *, fmt, multiplier):
         if multiplier.is_exact:
@@ -77,8 +78,12 @@ class LiteralLMul(wiring.Component):
         # and that of two takes its place. The bit that is lost is a tie; a mantissa of ones never comes with one.
         tall     = fraction[bits:].any()
         mantissa = Mux(tall, Cat(fraction[1:bits], fraction[bits + 1]), fraction[:bits])
-        up       = tall & fraction[0] & mantissa[0]
-        result   = rounded(self._fmt, mantissa, (exponent + tall).as_signed(), up, C(0, 1), sign=sign, zero=zero)
+        up       = delay(m, tall & fraction[0] & mantissa[0], name="up")
+        mantissa = delay(m, mantissa, name="mantissa")
+        exponent = delay(m, (exponent + tall).as_signed(), name="exponent")
+        sign, zero = delay(m, sign), delay(m, zero)
+
+        result = rounded(self._fmt, mantissa, exponent, up, C(0, 1), sign=sign, zero=zero)
         m.d.comb += self.o.eq(delay(m, result, name="result"))
 
         return EnableInserter(self.en)(m)

@@ -31,17 +31,19 @@ class Claim(Elaboratable):
 def prove(tmp_path):
     """Proves that a pipeline without a pause gives what a function of its operands says.
 
-    The function gets a module, and the operands by name; it gives a value.
+    The function gets a module, and the operands by name; it gives a value. A pipeline that remembers has operands that
+    make it forget; it gets them once before.
     """
-    def prove(unit, specification):
+    def prove(unit, specification, before=0):
         claim  = Claim(unit, specification)
         text   = rtlil.convert(claim, "top", ports=[*claim.operands.values()], emit_src=False)
-        cycles = unit.LATENCY + 1
+        cycles = before + unit.LATENCY + 1
         (tmp_path / "top.il").write_text(text)
-        # Registers hold anything at first; once they are full, what is seen belongs to operands that were free.
+        # Registers hold anything at first; once they are full, what is seen belongs to operands that were free. Nobody
+        # resets them meanwhile.
         (tmp_path / "prove.ys").write_text(
             f"read_rtlil top.il\nprep -flatten -top top\nsetattr -unset init w:*\nasync2sync\nchformal -lower\n"
-            f"sat -verify -prove-asserts -seq {cycles} -prove-skip {cycles - 1} top\n")
+            f"sat -verify -prove-asserts -seq {cycles} -prove-skip {cycles - 1} -set rst 0 top\n")
         build.run_tool(build.YOSYS, ["prove.ys"], tmp_path)
 
     return prove

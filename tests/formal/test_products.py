@@ -6,9 +6,12 @@ way in which a result can leave the format. Gateware adds packed fields and find
 
 import pytest
 from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from terngen.hw.build import BuildError
-from terngen.hw.contract.formats import FloatFormat, Multiplier
+from terngen.hw.contract.formats import FloatFormat, Multiplier, dot_format
+from terngen.hw.units.dot import Dot
 from terngen.hw.units.literal import LiteralLMul
 from terngen.hw.units.lmul import LMul
 
@@ -75,6 +78,49 @@ def printed(fmt, policy):
     return specification
 
 
+class Single(wiring.Component):
+    """A dot product of vectors of one pair, which nobody stalls."""
+
+    LATENCY = Dot.LATENCY
+
+    def __init__(self, dot, fmt):
+        self._dot = dot
+        super().__init__({"a": In(fmt.width), "b": In(fmt.width), "o": Out(dot.o.payload.shape())})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dot = dot = self._dot
+        m.d.comb += [dot.i.payload.a.eq(self.a), dot.i.payload.b.eq(self.b), dot.i.payload.last.eq(1),
+                     dot.i.valid.eq(1), dot.o.ready.eq(1), self.o.eq(dot.o.payload)]
+        return m
+
+
+def placed(fmt, policy):
+    """A product by its value: for each exponent the significand has its place, and the rest is cut off."""
+    width, unit = dot_format(fmt)
+    largest     = (1 << width - 1) - 1
+
+    def specification(m: Module, a, b):
+        a_sign, a_exponent, x, a_zero = unpack(m, fmt, a, "a")
+        b_sign, b_exponent, y, b_zero = unpack(m, fmt, b, "b")
+        fraction  = Signal(fmt.mantissa_bits + 2)
+        exponent  = Signal(signed(fmt.exponent_bits + 3))
+        magnitude = Signal(width - 1)
+        m.d.comb += fraction.eq(x + y + offset_of(fmt, policy, x, y, literal=False))
+        m.d.comb += exponent.eq(a_exponent + b_exponent + fraction[fmt.mantissa_bits:])
+        significand = Cat(fraction[:fmt.mantissa_bits], 1)
+        with m.If(a_zero | b_zero | (exponent < unit)):
+            m.d.comb += magnitude.eq(0)
+        for power in range(unit, unit + width - 1):
+            shift = power - unit - fmt.mantissa_bits
+            with m.Elif(exponent == power):
+                m.d.comb += magnitude.eq(significand << shift if shift >= 0 else significand >> -shift)
+        with m.Else():
+            m.d.comb += magnitude.eq(largest)
+        return Mux(a_sign != b_sign, -magnitude, magnitude)
+    return specification
+
+
 @each_case
 def test_lmul(prove, name, policy):
     fmt, policy = FloatFormat.parse(name), Multiplier.parse(policy)
@@ -87,10 +133,20 @@ def test_literal(prove, name, policy):
     prove(LiteralLMul(fmt=fmt, multiplier=policy), printed(fmt, policy))
 
 
+@pytest.mark.parametrize("name, policy", [("e4m3", "lmul"), ("e5m2", "lmul-mitchell"), ("e8m7", "lmul"),
+                                          ("e8m7", "lmul-unbiased"), ("e6m9", "lmul-unbiased")])
+def test_dot(prove, name, policy):
+    """The product in a dot product. That of longer vectors is tried in the bench."""
+    fmt, policy = FloatFormat.parse(name), Multiplier.parse(policy)
+    prove(Single(Dot(fmt=fmt, multiplier=policy), fmt), placed(fmt, policy), before=1)
+
+
 def test_difference_is_found(prove):
-    """The two functions are not the same, nor are two offsets."""
+    """The two functions are not the same, nor are two offsets; and a dot product that did not forget is more."""
     fmt = FloatFormat.parse("e5m10")
     with pytest.raises(BuildError, match="proof did fail"):
         prove(LMul(fmt=fmt, multiplier=Multiplier("lmul")), printed(fmt, Multiplier("lmul")))
     with pytest.raises(BuildError, match="proof did fail"):
         prove(LiteralLMul(fmt=fmt, multiplier=Multiplier("lmul-65")), printed(fmt, Multiplier("lmul-64")))
+    with pytest.raises(BuildError, match="proof did fail"):
+        prove(Single(Dot(fmt=fmt, multiplier=Multiplier("lmul")), fmt), placed(fmt, Multiplier("lmul")))
