@@ -8,10 +8,12 @@ from amaranth.utils import ceil_log2
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
 
-__all__ = ["SHOW_LATENCY", "Sampler", "cycles", "list_latency"]
+__all__ = ["PLACE_LATENCY", "SHOW_LATENCY", "Sampler", "cycles", "list_latency"]
 
 #: Cycles from the choice of a candidate to that candidate.
 SHOW_LATENCY = 2
+#: The same of the place, which has a long way to all the multiplexers.
+PLACE_LATENCY = SHOW_LATENCY + 1
 
 
 def cycles(config: Config) -> int:
@@ -51,7 +53,7 @@ class Sampler(wiring.Component):
     slot : ``In(config.slot_bits)``, place : ``In(range(16))``
         Candidate to show, one that exists.
     row : ``Out(32)``, sum : ``Out(signed(config.acc_width))``
-        That candidate, ``SHOW_LATENCY`` cycles later.
+        That candidate, ``PLACE_LATENCY`` cycles after the place and ``SHOW_LATENCY`` after the slot.
     idle : ``Out(1)``
         The lists have all sums that were taken.
     """
@@ -120,10 +122,11 @@ class Sampler(wiring.Component):
 
         # The place in every list, and then the list.
         asked = delay(m, self.slot, name="asked")
+        there = delay(m, self.place, name="there")
         found = []
         for kept_rows, kept_sums in zip(rows, sums):
             shown = Signal(data.StructLayout({"row": 32, "sum": signed(width)}), name="shown", reset_less=True)
-            with m.Switch(self.place):
+            with m.Switch(there):
                 for place in range(config.top_k):
                     with m.Case(place):
                         m.d.sync += [shown.row.eq(kept_rows[place]), shown.sum.eq(kept_sums[place])]
