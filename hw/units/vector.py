@@ -321,6 +321,8 @@ class Vector(wiring.Component):
 
         m.submodules.scale = scale_mul = self._scale
         scale_wait = Signal(range(scale_mul.LATENCY + 1))
+        # Never zeros meanwhile: a register that is cleared does not become one of a DSP block.
+        m.d.comb += [scale_mul.a.eq(descriptor.scale), scale_mul.b.eq(self.sums.tags[slot])]
 
         m.submodules.reciprocal = reciprocal = self._reciprocal
         m.submodules.squares = squares = self._squares
@@ -334,9 +336,10 @@ class Vector(wiring.Component):
             self.sums.slot.eq(slot),
             self.codes.slot.eq(slot),
         ]
-        cleared = Signal()      # the lists are emptied before the first pass
-        m.d.comb += sampler.clear.eq(Mux(cleared, self.mask, 0))
-        with m.If(cleared):
+        cleared = Signal()      # the lists are emptied before the first pass, two cycles later: that is soon enough
+        clears  = delay(m, cleared, reset=True, name="clears")
+        m.d.comb += sampler.clear.eq(delay(m, Mux(clears, self.mask, 0), reset=True, name="emptied"))
+        with m.If(clears):
             m.d.sync += row.eq(0)
         term = Signal()     # the last term of a sum of squares is offered
         with m.FSM():
@@ -360,8 +363,6 @@ class Vector(wiring.Component):
                 m.d.sync += at_last.eq(groups == 1)
                 m.d.sync += pace.eq(0)
                 m.d.sync += scale_wait.eq(scale_mul.LATENCY)
-                m.d.comb += scale_mul.a.eq(descriptor.scale)
-                m.d.comb += scale_mul.b.eq(self.sums.tags[slot])
                 with m.If(~active):
                     m.next = "Next slot"
                 with m.Elif(flag(*DRAINS)):
@@ -369,8 +370,6 @@ class Vector(wiring.Component):
                 with m.Else():
                     m.next = "Stream"
             with m.State("Scale by peak"):
-                m.d.comb += scale_mul.a.eq(descriptor.scale)
-                m.d.comb += scale_mul.b.eq(self.sums.tags[slot])
                 m.d.sync += scale_wait.eq(scale_wait - 1)
                 with m.If(scale_wait == 0):
                     m.d.sync += scale.eq(scale_mul.o)
@@ -592,10 +591,11 @@ class Vector(wiring.Component):
             m.d.comb += r[lane].eq(functools.reduce(operator.or_, (word & chosen.replicate(width)
                                                                    for chosen, word in sources)))
 
-            # The tail: weighted, and reduced or quantised.
+            # The tail: weighted, and reduced or quantised. With an exponent of zero the mantissa does not count.
             exponent_top = y[lane][-2]
-            present      = y[lane][fmt.mantissa_bits:-1].any()
-            widened      = Mux(present, Cat(y[lane][:-2], ~exponent_top, exponent_top, C(0, 1)), 0)
+            exponent     = y[lane][fmt.mantissa_bits:-1]
+            widened      = Cat(y[lane][:fmt.mantissa_bits],
+                               Mux(exponent.any(), Cat(exponent[:-1], ~exponent_top, exponent_top), 0), C(0, 1))
             m.d.comb += [
                 units.tail.product.eq(Mux(flag(Op.QUANTISE), 2, flag(Op.GATE))),
                 units.tail.a.eq(r[lane]),
