@@ -1,6 +1,6 @@
 """The best candidates among the logits."""
 
-from amaranth import C, Cat, Module, Mux, Signal, signed
+from amaranth import Array, C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -120,21 +120,19 @@ class Sampler(wiring.Component):
                     m.d.sync += kept_rows[place].eq(kept_rows[place].init)
                     m.d.sync += kept_sums[place].eq(kept_sums[place].init)
 
-        # The place in every list, and then the list.
+        # The place among four of every list, and then the four and the list.
         asked = delay(m, self.slot, name="asked")
         there = delay(m, self.place, name="there")
-        found = []
-        for kept_rows, kept_sums in zip(rows, sums):
-            shown = Signal(data.StructLayout({"row": 32, "sum": signed(width)}), name="shown", reset_less=True)
-            with m.Switch(there):
-                for place in range(config.top_k):
-                    with m.Case(place):
-                        m.d.sync += [shown.row.eq(kept_rows[place]), shown.sum.eq(kept_sums[place])]
-            found.append(shown)
-        with m.Switch(asked):
-            for index, shown in enumerate(found):
-                with m.Case(index):
-                    m.d.sync += [self.row.eq(shown.row), self.sum.eq(shown.sum)]
+        fours = delay(m, there[2:], name="fours")
+        found = {}
+        for index, kept in enumerate(zip(rows, sums)):
+            words = [Cat(pair) for pair in zip(*kept)]
+            for start in range(0, config.top_k, 4):
+                found[index << 2 | start >> 2] = delay(m, Array(words[start:start + 4])[there[:2]], name="shown")
+        with m.Switch(Cat(fours, asked)):
+            for number, shown in found.items():
+                with m.Case(number):
+                    m.d.sync += Cat(self.row, self.sum).eq(shown)
         return m
 
     def _one_by_one(self, m):

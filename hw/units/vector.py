@@ -451,7 +451,8 @@ class Vector(wiring.Component):
         y_after, codes_after, square_after, end_after = self._y, self._codes, self._square, self._leave
         depth     = max(self._result.values()) + end_after
         alive     = Signal(depth)
-        m.d.sync += alive.eq(Mux(scalars, 0, Cat(issue, alive)))    # what has left is forgotten
+        # What has left is forgotten, before the next pass begins.
+        m.d.sync += alive.eq(Mux(delay(m, scalars, reset=True, name="left"), 0, Cat(issue, alive)))
         entered   = Cat(issue, alive)                               # bit k: k cycles ago
 
         def at(cycles, *ops):
