@@ -547,8 +547,9 @@ class Vector(wiring.Component):
         m.d.comb += self.sums.group.eq(counter(issue, "sums_read", begin=start))
         squares_t1 = delay(m, (op == Op.SQUARE) & descriptor.source, name="squares_t1")
         squares_x  = delay(m, (op == Op.SCAN) | ((op == Op.SQUARE) & ~descriptor.source), name="squares_x")
-        # What all lanes multiply by, if it is no weight.
-        shared   = delay(m, Mux(op == Op.QUANTISE, factor[slot], descriptor.weight), name="shared")
+        # What all lanes multiply by, if it is no weight; or else zero, so that bits that no weight has are not cleared.
+        shared   = delay(m, Mux(op == Op.QUANTISE, factor[slot], Mux(descriptor.weighted, 0, descriptor.weight)),
+                         name="shared")
         by_code  = delay(m, (op != Op.QUANTISE) & descriptor.weighted, name="by_code")
         for lane in range(lanes):
             units = self._lanes[lane]
@@ -600,7 +601,7 @@ class Vector(wiring.Component):
             m.d.comb += [
                 units.tail.product.eq(Mux(flag(Op.QUANTISE), 2, flag(Op.GATE))),
                 units.tail.a.eq(r[lane]),
-                units.tail.b.eq(Mux(by_code, self.weights.codes[lane], shared)),
+                units.tail.b.eq(self.weights.codes[lane] & by_code.replicate(width) | shared),
                 y[lane].eq(units.tail.o),
                 units.to_int8.a.eq(y[lane]),
                 self.codes.codes[lane].eq(units.to_int8.o),
