@@ -28,6 +28,7 @@ from terngen.hw.memory import Queue
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.units import parameters
 from terngen.hw.units.array import latency, load_cycles, settle_cycles
+from terngen.hw.units.matvec import TAKE_CYCLES, pause_cycles
 from terngen.hw.units.sums import LEAD_CYCLES, PUSH_CYCLES, REUSE_CYCLES
 from terngen.hw.units.vector import Timing
 
@@ -242,7 +243,8 @@ class _Machine:
         self._decode  = sequencer.cycles(config, beats=0) - self._pieces
         self._load    = load_cycles(config)
         self._settle  = settle_cycles(config)
-        self._sums    = latency(config) - LEAD_CYCLES + PUSH_CYCLES
+        self._pause   = pause_cycles(config)
+        self._sums    = TAKE_CYCLES + latency(config) - LEAD_CYCLES + PUSH_CYCLES
         self._memo: dict[tuple[Any, ...], int] = {}
         #: Cycles of the sequencer and beats, by opcodes.
         self.cycles_of: collections.Counter[Op] = collections.Counter()
@@ -371,7 +373,7 @@ class _Machine:
         # Codes that were there before the step are in registers.
         codes  = len(self._freed)
         filled = self._pushed[codes] if codes < len(self._pushed) else _LONG_AGO
-        cycle  = max(cycle, max(self._block, filled) + self._load)
+        cycle  = max(cycle, self._block + self._pause, filled + self._load)
         if len(self._summed) >= 2:
             cycle = max(cycle, self._drained[len(self._summed) - 2] + 1)
 
@@ -380,20 +382,20 @@ class _Machine:
             recent = deque([_LONG_AGO] * groups, groups)
             for number in range(blocks):
                 if number:
-                    block = max(recent[-1], block + self._load)
+                    block = max(recent[-1], block + self._pause)
                 for group in range(groups):
                     recent.append(take(1, max(block + self._settle + 1 if not group else 0, recent[0] + REUSE_CYCLES)))
             end = recent[-1]
         else:
-            if self._settle or groups < self._load:
+            if self._settle or groups < self._pause:
                 for _ in range(blocks - 1):
-                    block = max(take(groups, block + self._settle + 1), block + self._load)
+                    block = max(take(groups, block + self._settle + 1), block + self._pause)
             elif blocks > 1:
                 block = take(groups * (blocks - 1), block + 1)
             end = take(groups, block + self._settle + 1)
         self._block = block
         if fields["release"]:
-            self._freed.append(block + self._settle)
+            self._freed.append(block + TAKE_CYCLES + self._settle)
         self._summed.append(end + self._sums)
         return end
 

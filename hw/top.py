@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from amaranth import Module, Mux, ResetInserter
+from amaranth import Cat, Module, Mux, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +14,7 @@ from terngen.hw.control.player import Player
 from terngen.hw.control.registers import Registers
 from terngen.hw.control.sequencer import Sequencer
 from terngen.hw.link.endpoint import Endpoint
+from terngen.hw.stream import delay
 from terngen.hw.tape.check import TapeCheck
 from terngen.hw.tape.loader import Loader, load_layout
 from terngen.hw.tape.onchip import OnChipTape
@@ -83,8 +84,14 @@ class Machine(wiring.Component):
         m.submodules.endpoint   = endpoint   = Endpoint()
         m.submodules.reader     = reader     = TapeReader(config)
         m.submodules.loader     = loader     = Loader(config)
-        m.d.comb += reader.restart.eq(endpoint.restart)
-        restarted  = ResetInserter(endpoint.restart)
+        # From a register for each of the large units, one behind the other, because it has a long way. Of the three
+        # cycles that it takes in each there is one in which it does in all.
+        restarts = [endpoint.restart, delay(m, endpoint.restart, 1), delay(m, endpoint.restart, 2)]
+        restart  = delay(m, Cat(restarts).any(), reset=True, name="restart")
+        restart_matvec = delay(m, restart, reset=True, name="restart_matvec")
+        restart_vector = delay(m, restart_matvec, reset=True, name="restart_vector")
+        m.d.comb += reader.restart.eq(restart)
+        restarted  = ResetInserter(restart)
         registers  = Registers(config)
         decode     = Decode(config)
         player     = Player(config)
@@ -99,8 +106,8 @@ class Machine(wiring.Component):
         m.submodules.sequencer  = restarted(sequencer)
         m.submodules.parameters = restarted(parameters)
         m.submodules.check      = restarted(check)
-        m.submodules.matvec     = restarted(matvec)
-        m.submodules.vector     = restarted(vector)
+        m.submodules.matvec     = ResetInserter(restart_matvec)(matvec)
+        m.submodules.vector     = ResetInserter(restart_vector)(vector)
 
         # Link and registers.
         wiring.connect(m, wiring.flipped(self.link_i), endpoint.link_i)

@@ -12,7 +12,7 @@ __all__ = ["Reg", "Status", "Access", "MAGIC", "VERSION", "SUMS_BASE", "TAPE_BAS
 #: Contents of ``Reg.MAGIC``: "TERN".
 MAGIC = 0x4E524554
 #: Contents of ``Reg.VERSION``: version of this page.
-VERSION = 2
+VERSION = 3
 
 
 class Reg(enum.Enum, shape=32):

@@ -58,8 +58,9 @@ class Registers(wiring.Component):
         Read port of the sums, with ``READ_LATENCY`` of :mod:`terngen.hw.units.sums`.
     """
 
-    #: Cycles from a read to its answer: the address is registered, its parts are, and so is what is found.
-    READ_CYCLES = 3 + READ_LATENCY
+    #: Cycles from a read to its answer: the address is registered, its parts are, those go to the sampler, and what is
+    #: found is registered.
+    READ_CYCLES = 4 + READ_LATENCY
     #: Cycles from a write to the next access.
     WRITE_CYCLES = 2
 
@@ -183,7 +184,7 @@ class Registers(wiring.Component):
                         with m.Case(number):
                             m.d.sync += [shows.eq(1), self.top_place.eq(max(number - regs.RESULT_TOP, 0) >> 1)]
 
-        # Sums come when the answer is given, all else a cycle before, and the registers another one.
+        # Sums come a cycle before the answer is given, and all else then as well, the registers another one before.
         recalls  = delay(m, is_history, name="recalls")
         made     = delay(m, (step - self.done)[-1], name="made")       # the step is complete
         scale    = delay(m, self.scales[self.top_slot], name="scale")
@@ -202,7 +203,7 @@ class Registers(wiring.Component):
             m.d.sync += found.eq(register)
         answer = Mux(is_sum, Array(self.sums)[lane] if lane_bits else self.sums[0], found)
 
-        wait = Signal(range(READ_LATENCY + 2))
+        wait = Signal(range(READ_LATENCY + 3))
         with m.If(self.go):
             m.d.sync += self.go.eq(0)
         with m.If(self.check):
@@ -211,7 +212,7 @@ class Registers(wiring.Component):
             with m.State("Access"):
                 m.d.comb += self.bus.accesses.ready.eq(1)
                 m.d.sync += access.eq(self.bus.accesses.payload)
-                m.d.sync += wait.eq(READ_LATENCY + 1)
+                m.d.sync += wait.eq(READ_LATENCY + 2)
                 with m.If(self.bus.accesses.valid):
                     with m.If(self.bus.accesses.payload.write):
                         m.next = "Write"

@@ -61,9 +61,11 @@ class TapeCheck(wiring.Component):
 
         asked = Signal()
         left  = Signal(32)                          # beats
+        due   = Signal()                            # there are some; from a register, as the reader waits for it
         word  = Signal(range(max(2, words)))
         with m.If(self.start & ~self.busy):
-            m.d.sync += [left.eq(self.part.count), asked.eq(0), word.eq(0), self.busy.eq(1)]
+            m.d.sync += [left.eq(self.part.count), due.eq(self.part.count != 0)]
+            m.d.sync += [asked.eq(0), word.eq(0), self.busy.eq(1)]
             m.d.comb += crc.start.eq(1)
 
         m.d.comb += [
@@ -83,15 +85,15 @@ class TapeCheck(wiring.Component):
             m.d.comb += [
                 self.play.valid.eq(~asked),
                 self.play.payload.eq(self.part),
-                crc.valid.eq(self.beats.valid & (left != 0)),
-                self.beats.ready.eq((word == words - 1) & (left != 0)),
+                crc.valid.eq(self.beats.valid & due),
+                self.beats.ready.eq((word == words - 1) & due),
             ]
             with m.If(self.play.ready):
                 m.d.sync += asked.eq(1)
             with m.If(crc.valid):
                 m.d.sync += word.eq(word + 1)
             with m.If(self.beats.valid & self.beats.ready):
-                m.d.sync += [word.eq(0), left.eq(left - 1)]
-            with m.If(asked & (left == 0)):
+                m.d.sync += [word.eq(0), left.eq(left - 1), due.eq(left != 1)]
+            with m.If(asked & ~due):
                 m.d.sync += self.busy.eq(0)
         return m

@@ -11,7 +11,11 @@ from terngen.hw.units.activations import CodesSignature
 from terngen.hw.units.array import latency, load_cycles, settle_cycles, ternary_array
 from terngen.hw.units.sums import LEAD_CYCLES, PUSH_CYCLES, REUSE_CYCLES, Sums, SumsSignature
 
-__all__ = ["Command", "MatVec", "cycles"]
+__all__ = ["TAKE_CYCLES", "Command", "MatVec", "cycles", "pause_cycles"]
+
+#: Cycles from the decision to take a block or a beat until the array sees it: whether a beat comes decides about
+#: all of the array, and that is far from where beats come from.
+TAKE_CYCLES = 1
 
 
 class Command(data.Struct):
@@ -23,6 +27,11 @@ class Command(data.Struct):
     single:  1      # the columns are not more than a block has
 
 
+def pause_cycles(config: Config) -> int:
+    """Cycles from the decision to take a block to that for the next one, at least."""
+    return TAKE_CYCLES + max(load_cycles(config), settle_cycles(config) + 1)
+
+
 def cycles(config: Config, *, rows: int, cols: int) -> int:
     """Cycles from an accepted command until its sums are ready, if beats are always valid.
 
@@ -31,8 +40,8 @@ def cycles(config: Config, *, rows: int, cols: int) -> int:
     cycles at its beginning without a beat.
     """
     groups = settle_cycles(config) + config.row_groups(rows)
-    block  = max(groups, load_cycles(config))
-    return (config.blocks(cols) - 1) * block + groups + latency(config) - LEAD_CYCLES + PUSH_CYCLES
+    block  = max(groups, pause_cycles(config))
+    return (config.blocks(cols) - 1) * block + groups + TAKE_CYCLES + latency(config) - LEAD_CYCLES + PUSH_CYCLES
 
 
 class MatVec(wiring.Component):
@@ -42,7 +51,7 @@ class MatVec(wiring.Component):
     :func:`~terngen.hw.contract.tape.pack_matrix`. It needs codes in front and a free bank of sums, and
     accepts the command when it has them and the array is ready for the first block. Beats of a matrix
     are taken one per cycle from the cycle after the command on, without a pause if it has at least
-    :func:`~terngen.hw.units.array.load_cycles` row groups, and if the array has no
+    :func:`pause_cycles` row groups, and if the array has no
     :func:`~terngen.hw.units.array.settle_cycles`. The next command is accepted one
     cycle after the last beat, while sums are still on their way; :func:`cycles` counts them.
 
@@ -110,28 +119,31 @@ class MatVec(wiring.Component):
         paced     = Signal()
 
         command = self.command.payload
-        start, follow, accept, ends, final = (Signal(name=name) for name in
-                                              ("start", "follow", "accept", "ends", "final"))
-        cols = Signal.like(left)
+        start, follow, take, accept, ends, final, loaded = (Signal(name=name) for name in (
+            "start", "follow", "take", "accept", "ends", "final", "loaded"))
+        cols  = Signal.like(left)
+        taken = delay(m, take, TAKE_CYCLES, reset=True, name="taken")
         m.d.comb += [
             self.weights.ready.eq(streaming & paced),
             accept.eq(self.weights.valid & self.weights.ready),
             ends.eq(accept & at_top),
             self.at_end.eq(streaming & last & at_top),
 
-            self.command.ready.eq(~busy & array.loaded & sums.free),
+            loaded.eq(array.loaded & ~taken),
+            self.command.ready.eq(~busy & loaded & sums.free),
             start.eq(self.command.valid & self.command.ready),
-            follow.eq(busy & ~last & array.loaded & (~streaming | ends)),
+            follow.eq(busy & ~last & loaded & (~streaming | ends)),
+            take.eq(start | follow),
             cols.eq(Mux(busy, left, command.cols)),
             # Columns change when a block is taken, and no two blocks are taken one after the other.
             final.eq(Mux(busy, delay(m, left <= config.block_cols, name="final_left"), command.single)),
 
-            array.take.eq(start | follow),
-            array.rewind.eq(final),
-            array.pop.eq(Mux(busy, release, command.release)),
-            sums.open.eq(start),
+            array.take.eq(taken),
+            array.rewind.eq(last),
+            array.pop.eq(release),
+            sums.open.eq(taken & first),
             sums.tags.eq(array.tags),
-            self.idle.eq(sums.idle),
+            self.idle.eq(sums.idle & ~busy),
         ]
         # What decides whether a beat is taken comes from registers.
         kept = recent[:-1]
@@ -141,9 +153,9 @@ class MatVec(wiring.Component):
             m.d.sync += [group.eq(group + 1), at_top.eq(group == below)]
         with m.If(ends):
             m.d.sync += [group.eq(0), at_top.eq(single), streaming.eq(0), busy.eq(~last)]
-        with m.If(array.take):
+        with m.If(take):
             m.d.sync += [first.eq(start), last.eq(final), left.eq(cols - config.block_cols)]
-        with m.If(delay(m, array.take, settle_cycles(config), reset=True, name="settled")):
+        with m.If(delay(m, take, settle_cycles(config), reset=True, name="settled")):
             m.d.sync += streaming.eq(1)
         with m.If(start):
             rows_bits = ceil_log2(config.row_lanes)
@@ -153,9 +165,9 @@ class MatVec(wiring.Component):
                          at_top.eq(command.rows <= config.row_lanes), single.eq(command.rows <= config.row_lanes)]
 
         # Announce each beat to the sums when its partial sums are about to leave the array.
-        cycles = latency(config) - LEAD_CYCLES
+        cycles = TAKE_CYCLES + latency(config) - LEAD_CYCLES
         m.d.comb += [
-            array.beat.eq(self.weights.payload),
+            array.beat.eq(delay(m, self.weights.payload, TAKE_CYCLES, name="beat")),
             sums.valid.eq(delay(m, accept, cycles, reset=True, name="valid")),
             sums.group.eq(delay(m, group, cycles, name="group")),
             sums.first.eq(delay(m, first, cycles, name="first")),

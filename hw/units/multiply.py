@@ -109,12 +109,13 @@ class ExactMultiply(wiring.Component):
         sign     = delay(m, a[high] ^ b[high], 2, name="sign")
         zero     = delay(m, ~(a[bits:high].any() & b[bits:high].any()), 2, name="zero")
 
-        # Normalise: the product lies between 1 and 4.
+        # Normalise: the product lies between 1 and 4. Rounding is looked at for both cases beside each other.
         tall     = product[-1]
-        below    = Mux(tall, product[:-1], product << 1)[:2 * bits + 1]  # what follows the leading one
-        kept     = below[bits + 1:]
-        sticky   = product[:bits - 1].any() | (tall & product[bits - 1])
-        up       = delay(m, halve_even(kept, below[bits], sticky), name="up")
+        sticky   = product[:bits - 1].any()
+        kept     = Mux(tall, product[bits + 1:-1], product[bits:-2])
+        up       = Mux(tall, halve_even(product[bits + 1:], product[bits], product[bits - 1] | sticky),
+                       halve_even(product[bits:], product[bits - 1], sticky))
+        up       = delay(m, up, name="up")
         full     = all_ones(m, kept, "full")
         mantissa = delay(m, kept, name="mantissa")
         exponent = delay(m, (exponent + tall)[:len(exponent)].as_signed(), name="exponent")

@@ -1,6 +1,6 @@
 """The best candidates among the logits."""
 
-from amaranth import C, Cat, Module, Mux, Signal, signed
+from amaranth import Array, C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -8,10 +8,12 @@ from amaranth.utils import ceil_log2
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
 
-__all__ = ["SHOW_LATENCY", "Sampler", "cycles", "list_latency"]
+__all__ = ["PLACE_LATENCY", "SHOW_LATENCY", "Sampler", "cycles", "list_latency"]
 
 #: Cycles from the choice of a candidate to that candidate.
 SHOW_LATENCY = 2
+#: The same of the place, which has a long way to all the multiplexers.
+PLACE_LATENCY = SHOW_LATENCY + 1
 
 
 def cycles(config: Config) -> int:
@@ -51,7 +53,7 @@ class Sampler(wiring.Component):
     slot : ``In(config.slot_bits)``, place : ``In(range(16))``
         Candidate to show, one that exists.
     row : ``Out(32)``, sum : ``Out(signed(config.acc_width))``
-        That candidate, ``SHOW_LATENCY`` cycles later.
+        That candidate, ``PLACE_LATENCY`` cycles after the place and ``SHOW_LATENCY`` after the slot.
     idle : ``Out(1)``
         The lists have all sums that were taken.
     """
@@ -118,20 +120,19 @@ class Sampler(wiring.Component):
                     m.d.sync += kept_rows[place].eq(kept_rows[place].init)
                     m.d.sync += kept_sums[place].eq(kept_sums[place].init)
 
-        # The place in every list, and then the list.
+        # The place among four of every list, and then the four and the list.
         asked = delay(m, self.slot, name="asked")
-        found = []
-        for kept_rows, kept_sums in zip(rows, sums):
-            shown = Signal(data.StructLayout({"row": 32, "sum": signed(width)}), name="shown", reset_less=True)
-            with m.Switch(self.place):
-                for place in range(config.top_k):
-                    with m.Case(place):
-                        m.d.sync += [shown.row.eq(kept_rows[place]), shown.sum.eq(kept_sums[place])]
-            found.append(shown)
-        with m.Switch(asked):
-            for index, shown in enumerate(found):
-                with m.Case(index):
-                    m.d.sync += [self.row.eq(shown.row), self.sum.eq(shown.sum)]
+        there = delay(m, self.place, name="there")
+        fours = delay(m, there[2:], name="fours")
+        found = {}
+        for index, kept in enumerate(zip(rows, sums)):
+            words = [Cat(pair) for pair in zip(*kept)]
+            for start in range(0, config.top_k, 4):
+                found[index << 2 | start >> 2] = delay(m, Array(words[start:start + 4])[there[:2]], name="shown")
+        with m.Switch(Cat(fours, asked)):
+            for number, shown in found.items():
+                with m.Case(number):
+                    m.d.sync += Cat(self.row, self.sum).eq(shown)
         return m
 
     def _one_by_one(self, m):

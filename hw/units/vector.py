@@ -321,6 +321,8 @@ class Vector(wiring.Component):
 
         m.submodules.scale = scale_mul = self._scale
         scale_wait = Signal(range(scale_mul.LATENCY + 1))
+        # Never zeros meanwhile: a register that is cleared does not become one of a DSP block.
+        m.d.comb += [scale_mul.a.eq(descriptor.scale), scale_mul.b.eq(self.sums.tags[slot])]
 
         m.submodules.reciprocal = reciprocal = self._reciprocal
         m.submodules.squares = squares = self._squares
@@ -334,9 +336,10 @@ class Vector(wiring.Component):
             self.sums.slot.eq(slot),
             self.codes.slot.eq(slot),
         ]
-        cleared = Signal()      # the lists are emptied before the first pass
-        m.d.comb += sampler.clear.eq(Mux(cleared, self.mask, 0))
-        with m.If(cleared):
+        cleared = Signal()      # the lists are emptied before the first pass, two cycles later: that is soon enough
+        clears  = delay(m, cleared, reset=True, name="clears")
+        m.d.comb += sampler.clear.eq(delay(m, Mux(clears, self.mask, 0), reset=True, name="emptied"))
+        with m.If(clears):
             m.d.sync += row.eq(0)
         term = Signal()     # the last term of a sum of squares is offered
         with m.FSM():
@@ -360,8 +363,6 @@ class Vector(wiring.Component):
                 m.d.sync += at_last.eq(groups == 1)
                 m.d.sync += pace.eq(0)
                 m.d.sync += scale_wait.eq(scale_mul.LATENCY)
-                m.d.comb += scale_mul.a.eq(descriptor.scale)
-                m.d.comb += scale_mul.b.eq(self.sums.tags[slot])
                 with m.If(~active):
                     m.next = "Next slot"
                 with m.Elif(flag(*DRAINS)):
@@ -369,8 +370,6 @@ class Vector(wiring.Component):
                 with m.Else():
                     m.next = "Stream"
             with m.State("Scale by peak"):
-                m.d.comb += scale_mul.a.eq(descriptor.scale)
-                m.d.comb += scale_mul.b.eq(self.sums.tags[slot])
                 m.d.sync += scale_wait.eq(scale_wait - 1)
                 with m.If(scale_wait == 0):
                     m.d.sync += scale.eq(scale_mul.o)
@@ -452,7 +451,8 @@ class Vector(wiring.Component):
         y_after, codes_after, square_after, end_after = self._y, self._codes, self._square, self._leave
         depth     = max(self._result.values()) + end_after
         alive     = Signal(depth)
-        m.d.sync += alive.eq(Mux(scalars, 0, Cat(issue, alive)))    # what has left is forgotten
+        # What has left is forgotten, before the next pass begins.
+        m.d.sync += alive.eq(Mux(delay(m, scalars, reset=True, name="left"), 0, Cat(issue, alive)))
         entered   = Cat(issue, alive)                               # bit k: k cycles ago
 
         def at(cycles, *ops):
@@ -547,8 +547,9 @@ class Vector(wiring.Component):
         m.d.comb += self.sums.group.eq(counter(issue, "sums_read", begin=start))
         squares_t1 = delay(m, (op == Op.SQUARE) & descriptor.source, name="squares_t1")
         squares_x  = delay(m, (op == Op.SCAN) | ((op == Op.SQUARE) & ~descriptor.source), name="squares_x")
-        # What all lanes multiply by, if it is no weight.
-        shared   = delay(m, Mux(op == Op.QUANTISE, factor[slot], descriptor.weight), name="shared")
+        # What all lanes multiply by, if it is no weight; or else zero, so that bits that no weight has are not cleared.
+        shared   = delay(m, Mux(op == Op.QUANTISE, factor[slot], Mux(descriptor.weighted, 0, descriptor.weight)),
+                         name="shared")
         by_code  = delay(m, (op != Op.QUANTISE) & descriptor.weighted, name="by_code")
         for lane in range(lanes):
             units = self._lanes[lane]
@@ -592,14 +593,15 @@ class Vector(wiring.Component):
             m.d.comb += r[lane].eq(functools.reduce(operator.or_, (word & chosen.replicate(width)
                                                                    for chosen, word in sources)))
 
-            # The tail: weighted, and reduced or quantised.
+            # The tail: weighted, and reduced or quantised. With an exponent of zero the mantissa does not count.
             exponent_top = y[lane][-2]
-            present      = y[lane][fmt.mantissa_bits:-1].any()
-            widened      = Mux(present, Cat(y[lane][:-2], ~exponent_top, exponent_top, C(0, 1)), 0)
+            exponent     = y[lane][fmt.mantissa_bits:-1]
+            widened      = Cat(y[lane][:fmt.mantissa_bits],
+                               Mux(exponent.any(), Cat(exponent[:-1], ~exponent_top, exponent_top), 0), C(0, 1))
             m.d.comb += [
                 units.tail.product.eq(Mux(flag(Op.QUANTISE), 2, flag(Op.GATE))),
                 units.tail.a.eq(r[lane]),
-                units.tail.b.eq(Mux(by_code, self.weights.codes[lane], shared)),
+                units.tail.b.eq(self.weights.codes[lane] & by_code.replicate(width) | shared),
                 y[lane].eq(units.tail.o),
                 units.to_int8.a.eq(y[lane]),
                 self.codes.codes[lane].eq(units.to_int8.o),

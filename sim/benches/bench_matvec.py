@@ -14,14 +14,14 @@ from cocotb.utils import get_sim_time
 from terngen.hw.contract import tape
 from terngen.hw.contract.config import Config
 from terngen.hw.units.array import load_cycles, settle_cycles
-from terngen.hw.units.matvec import Command, cycles
+from terngen.hw.units.matvec import Command, cycles, pause_cycles
 from terngen.sim.benches.bench_activations import Filler
 from terngen.sim.benches.bench_sums import Drainer
 from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Source, encode, reset
 
 CONFIG = Config.from_dict(json.loads(os.environ["CONFIG"]))
 #: Cycles from the taking of a block to the next, at least.
-PERIOD = max(load_cycles(CONFIG), settle_cycles(CONFIG) + 1)
+PERIOD = pause_cycles(CONFIG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +191,7 @@ async def loses_no_cycle(dut):
             await harness.drainer.ready()
             ready = round(get_sim_time("ns")) // CLOCK_PERIOD_NS
             assert ready - harness.commands.cycles[-1] == cycles(CONFIG, rows=rows, cols=cols)
-            if groups >= load:
+            if groups >= PERIOD:
                 beats = CONFIG.matrix_beats(rows, cols)
                 taken = harness.weights.cycles[-beats:]
                 assert taken == [taken[0] + beat + beat // groups * settle for beat in range(beats)]

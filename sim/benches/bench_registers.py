@@ -15,6 +15,7 @@ from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Access, Reg, Status
 from terngen.hw.control.decode import READ_LATENCY as HISTORY_LATENCY
 from terngen.hw.control.registers import Registers
+from terngen.hw.units.sampler import PLACE_LATENCY
 from terngen.hw.units.sums import READ_LATENCY
 from terngen.sim.cocotb_stream import Sink, Source, encode, reset
 
@@ -56,11 +57,12 @@ class Machine:
     async def _run(self):
         dut, asked = self.dut, deque([(0, 0)] * (READ_LATENCY - 1))
         places = deque([0] * (HISTORY_LATENCY - 1))
+        tops   = deque([(0, 0)] * (PLACE_LATENCY - 1))
         while True:
             await ReadOnly()
             go = int(dut.go.value)
             asked.append((int(dut.sums_slot.value), int(dut.sums_group.value)))
-            chosen = int(dut.top_slot.value), int(dut.top_place.value)
+            tops.append((int(dut.top_slot.value), int(dut.top_place.value)))
             places.append(int(dut.history_place.value))
             await RisingEdge(dut.clk)
             if int(dut.rst.value):
@@ -82,7 +84,7 @@ class Machine:
             slot, group = asked.popleft()
             dut.sums.value = encode(self.group(slot, group), SUMS)
             dut.history_token.value = self.history.get(places.popleft(), 0)
-            row, total = self.candidate(*chosen)
+            row, total = self.candidate(*tops.popleft())
             dut.top_row.value, dut.top_sum.value = row, total
 
     def group(self, slot: int, group: int) -> list[int]:

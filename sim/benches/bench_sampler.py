@@ -11,7 +11,7 @@ from cocotb.utils import get_sim_time
 from terngen.hw.contract import tape
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Mark, Op
-from terngen.hw.units.sampler import SHOW_LATENCY, Sampler, cycles, list_latency
+from terngen.hw.units.sampler import PLACE_LATENCY, Sampler, cycles, list_latency
 from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Source, reset
 from terngen.sim.golden.machine import GoldenMachine
 
@@ -71,7 +71,7 @@ class Harness:
             for place in range(CONFIG.top_k):
                 await RisingEdge(self.dut.clk)
                 self.dut.slot.value, self.dut.place.value = slot, place
-                await ClockCycles(self.dut.clk, SHOW_LATENCY)
+                await ClockCycles(self.dut.clk, PLACE_LATENCY)
                 await ReadOnly()
                 actual   = self.dut.row.value.to_unsigned(), self.dut.sum.value.to_signed()
                 expected = self.golden.top_index[slot, place], self.golden.top_sum[slot, place]

@@ -9,12 +9,13 @@ import random
 
 import cocotb
 import numpy as np
-from cocotb.triggers import FallingEdge
+from cocotb.triggers import ClockCycles, FallingEdge
 
 from terngen.hw.contract import formats, regs, tape, trace
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import DRAINS, Mark, Op
 from terngen.hw.units import parameters, sums
+from terngen.hw.units.sampler import PLACE_LATENCY
 from terngen.hw.units.vector import Vector, command_layout
 from terngen.sim.cocotb_stream import Source, reset
 from terngen.sim.golden.machine import GoldenMachine
@@ -249,7 +250,7 @@ async def equals_golden_machine(dut, i_stall, o_stall):
         for index in range(config.top_k):
             dut.top_slot.value  = slot
             dut.top_place.value = index
-            await FallingEdge(dut.clk)
+            await ClockCycles(dut.clk, PLACE_LATENCY)
             await FallingEdge(dut.clk)
             assert int(dut.top_row.value) == golden.top_index[slot, index]
             assert dut.top_sum.value.to_signed() == golden.top_sum[slot, index]

@@ -76,7 +76,7 @@ def test_unknown_option(slotted):
     (Reg.MAGIC, b"GNRT", DeviceError, r"^wrapped machine is not a terngen machine: it answers 0x54524e47, not "
                                       r"0x4e524554$"),
     (Reg.VERSION, b"\1\0\0\0", DeviceError, r"^wrapped machine has registers of version 1, this program knows "
-                                            r"version 2; generate the machine again$"),
+                                            r"version 3; generate the machine again$"),
     (Reg.DIGEST, bytes(range(16)), ConfigError, r"^Machine was generated for configuration "
                                                 r"000102030405060708090a0b0c0d0e0f, the tape for [0-9a-f]{32}; rebuild "
                                                 r"one of them$"),
