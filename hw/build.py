@@ -57,7 +57,8 @@ from terngen.hw.units.triples import Triples
 from terngen.hw.units.vector import Vector, command_layout
 
 __all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "component_ports",
-           "distribute", "netlist", "place", "run_tool", "synthesise", "trim_carries", "versions", "worst_path"]
+           "convert", "distribute", "netlist", "place", "run_tool", "synthesise", "trim_carries", "versions",
+           "worst_path"]
 
 #: What is placed and routed for.
 DEVICE = "LFE5U-85F, speed grade 6, CABGA381"
@@ -304,8 +305,7 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
     BuildError
         If there is no Yosys, or it fails.
     """
-    text = rtlil.convert(component, "top", ports=component_ports(component), platform=_Target(target), emit_src=False)
-    text = distribute(text, distributed)
+    text = distribute(convert(component, target), distributed)
     return Area(**_cached(cache, ["area", text, target, str(dsp), *_versions(_YOSYS)],
                           lambda: dataclasses.asdict(_area(netlist(text, target, dsp), target))))
 
@@ -351,6 +351,11 @@ def versions() -> dict[str, str]:
     """Tools that would be used, and their versions; without those that are missing."""
     found = [next((name for name in programs if _installed(name)), None) for programs in (_YOSYS, _NEXTPNR)]
     return {name: importlib.metadata.version(name) for name in found if name is not None}
+
+
+def convert(component: Elaboratable, target: str) -> str:
+    """RTLIL of a component with a top module ``top``, as :func:`netlist` takes it; its trace is left open."""
+    return rtlil.convert(component, "top", ports=component_ports(component), platform=_Target(target), emit_src=False)
 
 
 # Ports.
@@ -655,17 +660,14 @@ def _absorb(top: dict[str, Any]) -> None:
     for cell in list(top["cells"].values()):
         match cell["type"]:
             case "DP16KD":
-                for side in "AB":
-                    control = registers.take_behind(cell, [f"DO{side}{bit}" for bit in range(18)])
-                    if control is not None:
+                # What a port of 36 bits reads leaves through the pins of both, under the control of port B.
+                wide = int(cell["parameters"]["DATA_WIDTH_B"], 2) == 36
+                for sides in ("AB",) if wide else ("A", "B"):
+                    control = registers.take_behind(cell, [f"DO{side}{bit}" for side in sides for bit in range(18)])
+                    for side in sides if control is not None else ():
                         assert cell["connections"][f"CLK{side}"][0] == control[0]
                         cell["parameters"][f"REGMODE_{side}"] = "OUTREG"
                         cell["connections"][f"OCE{side}"] = [control[1]]
-            case "PDPW16KD":
-                control = registers.take_behind(cell, [f"DO{bit}" for bit in range(36)])
-                if control is not None:
-                    cell["parameters"]["REGMODE"] = "OUTREG"
-                    cell["connections"]["OCER"] = [control[1]]
             case "MULT18X18D":
                 _absorb_multiplier(registers, cell)
 
