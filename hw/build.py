@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,14 @@ AIM_MHZ = 400
 
 #: Synthesis for each target. Delays of a few cycles stay flip-flops, of which there are two for each LUT6.
 TARGETS = {
-    "ecp5": "synth_ecp5 -top top",
-    "xc7":  "synth_xilinx -top top -family xc7 -flatten -noiopad -noclkbuf -nosrl",
-    "xcup": "synth_xilinx -top top -family xcup -flatten -noiopad -noclkbuf -nosrl",
+    "ecp5":  "synth_ecp5 -top top",
+    "gowin": "synth_gowin -top top -family gw2a",
+    "xc7":   "synth_xilinx -top top -family xc7 -flatten -noiopad -noclkbuf -nosrl",
+    "xcup":  "synth_xilinx -top top -family xcup -flatten -noiopad -noclkbuf -nosrl",
 }
 
 #: Families of the targets, as platforms name them.
-FAMILIES = {"ecp5": "ecp5", "xc7": "series7", "xcup": "ultrascaleplus"}
+FAMILIES = {"ecp5": "ecp5", "gowin": "gowin", "xc7": "series7", "xcup": "ultrascaleplus"}
 
 
 class _Target:
@@ -507,8 +508,13 @@ def distribute(text: str, words: int) -> str:
                   lambda found: (wish if int(found[1]) <= words else "") + found[0], text)
 
 
-def netlist(text: str, target: str, dsp: bool = True) -> dict[str, Any]:
+def netlist(text: str, target: str, dsp: bool = True, *, sources: Mapping[str, str] | None = None) -> dict[str, Any]:
     """RTLIL with a top module ``top`` in cells of the target, as Yosys writes it in JSON; registers of blocks are used.
+
+    Parameters
+    ----------
+    sources
+        Verilog of modules that it instantiates, by file name.
 
     Raises
     ------
@@ -519,7 +525,10 @@ def netlist(text: str, target: str, dsp: bool = True) -> dict[str, Any]:
         folder = Path(scratch)
         # Amaranth names an element of `x` as the logic optimiser names a bit of it, and then that fails.
         (folder / "top.il").write_text(re.sub(r"(?<=\S)\[(\d+)\]", r".\1", _dont_care(text)))
-        (folder / "top.ys").write_text(f"read_rtlil top.il\n{TARGETS[target]}{'' if dsp else ' -nodsp'}\n"
+        for name, verilog in (sources or {}).items():
+            (folder / name).write_text(verilog)
+        read = "".join(f"read_verilog {name}\n" for name in sources or ())
+        (folder / "top.ys").write_text(f"{read}read_rtlil top.il\n{TARGETS[target]}{'' if dsp else ' -nodsp'}\n"
                                        f"write_json top.json\n")
         run_tool(_YOSYS, ["top.ys"], folder)
         cells = json.loads((folder / "top.json").read_text())
