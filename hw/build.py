@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ from terngen.hw.units.triples import Triples
 from terngen.hw.units.vector import Vector, command_layout
 
 __all__ = ["COMPONENTS", "DEVICE", "TARGETS", "YOSYS", "Area", "BuildError", "Datapath", "Timing", "component_ports",
-           "distribute", "netlist", "place", "run_tool", "synthesise", "trim_carries", "versions", "worst_path"]
+           "convert", "distribute", "netlist", "place", "run_tool", "synthesise", "trim_carries", "versions",
+           "worst_path"]
 
 #: What is placed and routed for.
 DEVICE = "LFE5U-85F, speed grade 6, CABGA381"
@@ -70,13 +71,14 @@ AIM_MHZ = 400
 
 #: Synthesis for each target. Delays of a few cycles stay flip-flops, of which there are two for each LUT6.
 TARGETS = {
-    "ecp5": "synth_ecp5 -top top",
-    "xc7":  "synth_xilinx -top top -family xc7 -flatten -noiopad -noclkbuf -nosrl",
-    "xcup": "synth_xilinx -top top -family xcup -flatten -noiopad -noclkbuf -nosrl",
+    "ecp5":  "synth_ecp5 -top top",
+    "gowin": "synth_gowin -top top -family gw2a",
+    "xc7":   "synth_xilinx -top top -family xc7 -flatten -noiopad -noclkbuf -nosrl",
+    "xcup":  "synth_xilinx -top top -family xcup -flatten -noiopad -noclkbuf -nosrl",
 }
 
 #: Families of the targets, as platforms name them.
-FAMILIES = {"ecp5": "ecp5", "xc7": "series7", "xcup": "ultrascaleplus"}
+FAMILIES = {"ecp5": "ecp5", "gowin": "gowin", "xc7": "series7", "xcup": "ultrascaleplus"}
 
 
 class _Target:
@@ -308,8 +310,7 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
     BuildError
         If there is no Yosys, or it fails.
     """
-    text = rtlil.convert(component, "top", ports=component_ports(component), platform=_Target(target), emit_src=False)
-    text = distribute(text, distributed)
+    text = distribute(convert(component, target), distributed)
     return Area(**_cached(cache, ["area", text, target, str(dsp), *_versions(YOSYS)],
                           lambda: dataclasses.asdict(_area(netlist(text, target, dsp), target))))
 
@@ -355,6 +356,11 @@ def versions() -> dict[str, str]:
     """Tools that would be used, and their versions; without those that are missing."""
     found = [next((name for name in programs if _installed(name)), None) for programs in (YOSYS, _NEXTPNR)]
     return {name: importlib.metadata.version(name) for name in found if name is not None}
+
+
+def convert(component: Elaboratable, target: str) -> str:
+    """RTLIL of a component with a top module ``top``, as :func:`netlist` takes it; its trace is left open."""
+    return rtlil.convert(component, "top", ports=component_ports(component), platform=_Target(target), emit_src=False)
 
 
 # Ports.
@@ -506,8 +512,13 @@ def distribute(text: str, words: int) -> str:
                   lambda found: (wish if int(found[1]) <= words else "") + found[0], text)
 
 
-def netlist(text: str, target: str, dsp: bool = True) -> dict[str, Any]:
+def netlist(text: str, target: str, dsp: bool = True, *, sources: Mapping[str, str] | None = None) -> dict[str, Any]:
     """RTLIL with a top module ``top`` in cells of the target, as Yosys writes it in JSON; registers of blocks are used.
+
+    Parameters
+    ----------
+    sources
+        Verilog of modules that it instantiates, by file name.
 
     Raises
     ------
@@ -518,7 +529,10 @@ def netlist(text: str, target: str, dsp: bool = True) -> dict[str, Any]:
         folder = Path(scratch)
         # Amaranth names an element of `x` as the logic optimiser names a bit of it, and then that fails.
         (folder / "top.il").write_text(re.sub(r"(?<=\S)\[(\d+)\]", r".\1", _dont_care(text)))
-        (folder / "top.ys").write_text(f"read_rtlil top.il\n{TARGETS[target]}{'' if dsp else ' -nodsp'}\n"
+        for name, verilog in (sources or {}).items():
+            (folder / name).write_text(verilog)
+        read = "".join(f"read_verilog {name}\n" for name in sources or ())
+        (folder / "top.ys").write_text(f"{read}read_rtlil top.il\n{TARGETS[target]}{'' if dsp else ' -nodsp'}\n"
                                        f"write_json top.json\n")
         run_tool(YOSYS, ["top.ys"], folder)
         cells = json.loads((folder / "top.json").read_text())
@@ -659,17 +673,14 @@ def _absorb(top: dict[str, Any]) -> None:
     for cell in list(top["cells"].values()):
         match cell["type"]:
             case "DP16KD":
-                for side in "AB":
-                    control = registers.take_behind(cell, [f"DO{side}{bit}" for bit in range(18)])
-                    if control is not None:
+                # What a port of 36 bits reads leaves through the pins of both, under the control of port B.
+                wide = int(cell["parameters"]["DATA_WIDTH_B"], 2) == 36
+                for sides in ("AB",) if wide else ("A", "B"):
+                    control = registers.take_behind(cell, [f"DO{side}{bit}" for side in sides for bit in range(18)])
+                    for side in sides if control is not None else ():
                         assert cell["connections"][f"CLK{side}"][0] == control[0]
                         cell["parameters"][f"REGMODE_{side}"] = "OUTREG"
                         cell["connections"][f"OCE{side}"] = [control[1]]
-            case "PDPW16KD":
-                control = registers.take_behind(cell, [f"DO{bit}" for bit in range(36)])
-                if control is not None:
-                    cell["parameters"]["REGMODE"] = "OUTREG"
-                    cell["connections"]["OCER"] = [control[1]]
             case "MULT18X18D":
                 _absorb_multiplier(registers, cell)
 

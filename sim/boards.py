@@ -23,6 +23,8 @@ BUILDS = {
     "ulx3s-85f:sdram":     "models/fairy-1m",
     "ulx3s-85f:onchip":    "models/fairy-1m",
     "colorlight-i9:sdram": "models/fairy-5m",
+    "tang-nano-20k:sdram": "models/fairy-1m",
+    "ecpix-5:ddr3":        "models/fairy-5m",
 }
 
 

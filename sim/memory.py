@@ -4,6 +4,9 @@ import dataclasses
 from fractions import Fraction
 from typing import Self
 
+from terngen.hw.boards.board import Sdram
+from terngen.hw.tape.chips import CHIPS
+
 __all__ = ["MemoryModel", "PRESETS"]
 
 
@@ -86,7 +89,8 @@ class MemoryModel:
     def parse(cls, text: str) -> Self:
         """The model that `text` describes, like ``latency=20,rate=15/16`` or ``sdr,row_pause=0``.
 
-        The first part may name one of :data:`PRESETS`; what follows changes it.
+        The first part may name one of :data:`PRESETS`, or a chip behind our controller and the frequency of its clock
+        in MHz, like ``sdram:IS42S16160G-7@80``; what follows changes it.
 
         Raises
         ------
@@ -100,14 +104,36 @@ class MemoryModel:
             if not equals and place == 0 and name in PRESETS:
                 values = dataclasses.asdict(PRESETS[name])
                 continue
+            if not equals and place == 0 and name.startswith("sdram:"):
+                values = dataclasses.asdict(cls.of_sdram(name.removeprefix("sdram:")))
+                continue
             if name not in kinds:
                 raise ValueError(f"Memory has no {name!r}; it has {', '.join(kinds)}, and may begin "
-                                 f"with {' or '.join(PRESETS)}")
+                                 f"with {' or '.join([*PRESETS, 'sdram:CHIP@MHZ'])}")
             try:
                 values[name] = kinds[name](value)
             except (ValueError, ZeroDivisionError) as error:
                 raise ValueError(f"Memory {name} must be a number, not {value!r}") from error
         return cls(**values)
+
+    @classmethod
+    def of_sdram(cls, text: str) -> Self:
+        """A chip of SDRAM behind our controller, like ``IS42S16160G-7@80``; its words are the beats.
+
+        Raises
+        ------
+        ValueError
+            If there is no such chip, or it has no such clock.
+        """
+        part, _, mhz = text.partition("@")
+        if part not in CHIPS:
+            raise ValueError(f"There is no SDRAM {part!r}; there are {', '.join(CHIPS)}")
+        try:
+            clock_hz = round(float(mhz) * 1e6)
+        except (OverflowError, ValueError) as error:
+            raise ValueError(f"SDRAM {part} must have a clock in MHz, like sdram:{part}@80, not {mhz!r}") from error
+        source = Sdram(part, delay_ns=0.0, flight=1).timing(clock_hz)
+        return cls(latency=source.latency, refresh_period=source.refresh_period, refresh_pause=source.refresh_pause)
 
     @property
     def share(self) -> float:

@@ -40,7 +40,7 @@ def build(model: Path, board: str, config: str | None, slots: int | None, seed: 
     from terngen.hw.build import BuildError
 
     choice = chosen(board)
-    if choice.board.tier != 1:
+    if choice.board.scripts is not None:
         raise ConfigError(f"Board {choice.board.name} needs its maker's tools; `terngen generate --board "
                           f"{choice.name}` writes what they need")
     output = output or Path("build", choice.board.name)

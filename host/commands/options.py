@@ -32,7 +32,7 @@ def simulation_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--memory", metavar="LIST",
         help="Timing of the simulated tape memory, a list of latency=N, jitter=N, rate=N/D, row_beats=N, "
              "row_pause=N, refresh_period=N, refresh_pause=N, stall=SHARE and channels=N, with commas between "
-             "them; it may begin with sdr.")(command)
+             "them; it may begin with sdr, or a chip like sdram:IS42S16160G-7@80.")(command)
 
 
 json_option = click.option("--json", "as_json", is_flag=True,

@@ -169,7 +169,7 @@ class Board:
     cells : mapping of :class:`int`
         What it has: ``lut`` (places of a look-up table), ``ff``, ``bram``, ``dsp``.
     family : :class:`str`
-        ``ecp5``, ``ice40``, ``gowin``: those that become bitstreams with open tools; others get scripts.
+        ``ecp5``, ``gowin``: those that become bitstreams with open tools; others get scripts.
     tier : :class:`int`
         1: the bitstream is built in our tests. 2: synthesised for its area. 3: Verilog, constraints and scripts.
     clock_hz : :class:`int`
@@ -219,7 +219,7 @@ class Board:
     @property
     def result(self) -> str:
         """What `terngen build` makes."""
-        return "bitstream" if self.tier == 1 else "Verilog, constraints and scripts"
+        return "bitstream" if self.scripts is None else "Verilog, constraints and scripts"
 
     @property
     def memory(self) -> str:

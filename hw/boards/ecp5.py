@@ -32,6 +32,11 @@ class Ecp5Top(Elaboratable):
         self._board  = board
         self._system = system
 
+    @staticmethod
+    def pll(platform, clock, **options):
+        """What makes the clocks of that which comes in."""
+        return Ecp5Pll(clock, **options)
+
     def elaborate(self, platform):
         m = Module()
         m.domains.sync = ClockDomain()
@@ -42,8 +47,9 @@ class Ecp5Top(Elaboratable):
         has_sdram = "pins" in system.signature.members
         if has_sdram:
             m.domains.late = ClockDomain(reset_less=True)
-        m.submodules.pll = Ecp5Pll(buffer.i, input_hz=int(platform.default_clk_frequency), output_hz=system.clock_hz,
-                                   delay_ns=system.memory.delay_ns if has_sdram else None)
+        m.submodules.pll = self.pll(platform, buffer.i, input_hz=int(platform.default_clk_frequency),
+                                    output_hz=system.clock_hz,
+                                    delay_ns=system.memory.delay_ns if has_sdram else None)
 
         uart = platform.request("uart", dir="-")
         m.submodules.rx = rx = io.Buffer("i", uart.rx)

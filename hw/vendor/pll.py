@@ -6,7 +6,7 @@ from amaranth import ClockSignal, Const, Instance, Module, Signal
 from amaranth.hdl import Elaboratable
 from amaranth.lib.cdc import ResetSynchronizer
 
-__all__ = ["Ecp5Pll", "PllSettings"]
+__all__ = ["Ecp5Pll", "GowinPll", "PllSettings", "RpllSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,4 +102,86 @@ class Ecp5Pll(Elaboratable):
             i_PHASELOADREG=Const(0), i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0),
             o_CLKOP=ClockSignal("sync"), o_LOCK=locked, **self._late)
         m.submodules.reset = ResetSynchronizer(~locked | self._reset, domain="sync")
+        return m
+
+
+@dataclasses.dataclass(frozen=True)
+class RpllSettings:
+    """Dividers of an rPLL of a Gowin device: as :class:`PllSettings`.
+
+    Limits: Gowin DS226, rPLL of the GW2AR series, grade C8/I7.
+    """
+
+    input_div:    int
+    feedback_div: int
+    output_div:   int
+
+    COMPARATOR_HZ = (3_000_000, 500_000_000)
+    OSCILLATOR_HZ = (500_000_000, 1_250_000_000)
+    MAX_DIV       = 64
+    OUTPUT_DIVS   = (2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128)
+
+    @classmethod
+    def find(cls, input_hz: int, output_hz: int) -> "RpllSettings":
+        """The settings with the fastest phase comparator, and an oscillator near the middle of its range.
+
+        Raises
+        ------
+        ValueError
+            If there are none that give exactly this frequency.
+        """
+        middle = sum(cls.OSCILLATOR_HZ) / 2
+        oscillators = [(abs(output_hz * div - middle), div) for div in cls.OUTPUT_DIVS
+                       if cls.OSCILLATOR_HZ[0] <= output_hz * div <= cls.OSCILLATOR_HZ[1]]
+        for input_div in range(1, cls.MAX_DIV + 1):
+            feedback_div, rest = divmod(output_hz * input_div, input_hz)
+            in_range = cls.COMPARATOR_HZ[0] <= input_hz / input_div <= cls.COMPARATOR_HZ[1]
+            if oscillators and in_range and not rest and 1 <= feedback_div <= cls.MAX_DIV:
+                return cls(input_div, feedback_div, min(oscillators)[1])
+        raise ValueError(f"PLL of a Gowin device cannot make {output_hz} Hz of {input_hz} Hz; a multiple of {input_hz} "
+                         f"Hz divided by a small number is what it makes")
+
+
+class GowinPll(Elaboratable):
+    """As :class:`Ecp5Pll`, with the rPLL of a Gowin device; `delay_ns` is rounded to a sixteenth of a period.
+
+    Parameters
+    ----------
+    clock, input_hz, output_hz, delay_ns
+        As of :class:`Ecp5Pll`.
+    device : :class:`str`
+        As the rPLL names it, like ``GW2AR-18C``.
+    """
+
+    def __init__(self, clock, *, input_hz: int, output_hz: int, delay_ns: float | None = None, device: str):
+        self._clock    = clock
+        self._input_hz = input_hz
+        self._settings = RpllSettings.find(input_hz, output_hz)
+        self._device   = device
+        self._phase    = None
+        if delay_ns is not None:
+            self._phase = round(16 * delay_ns * output_hz / 1e9)
+            if not 0 <= self._phase < 16:
+                raise ValueError(f"Delay of a clock must be less than its period, {1e9 / output_hz:.2f} ns, not "
+                                 f"{delay_ns} ns")
+
+    def elaborate(self, platform):
+        m = Module()
+        settings = self._settings
+        locked   = Signal()
+        late     = {} if self._phase is None else {"o_CLKOUTP": ClockSignal("late")}
+        m.submodules.pll = Instance(
+            "rPLL",
+            p_DEVICE=self._device, p_FCLKIN=f"{self._input_hz / 1e6:g}",
+            p_DYN_IDIV_SEL="false", p_IDIV_SEL=settings.input_div - 1,
+            p_DYN_FBDIV_SEL="false", p_FBDIV_SEL=settings.feedback_div - 1,
+            p_DYN_ODIV_SEL="false", p_ODIV_SEL=settings.output_div,
+            p_DYN_DA_EN="false", p_PSDA_SEL=f"{self._phase or 0:04b}", p_DUTYDA_SEL="1000",
+            p_CLKOUT_FT_DIR=Const(1, 1), p_CLKOUTP_FT_DIR=Const(1, 1), p_CLKOUT_DLY_STEP=0, p_CLKOUTP_DLY_STEP=0,
+            p_CLKFB_SEL="internal", p_CLKOUT_BYPASS="false", p_CLKOUTP_BYPASS="false", p_CLKOUTD_BYPASS="false",
+            p_DYN_SDIV_SEL=2, p_CLKOUTD_SRC="CLKOUT", p_CLKOUTD3_SRC="CLKOUT",
+            i_CLKIN=self._clock, i_CLKFB=Const(0), i_RESET=Const(0), i_RESET_P=Const(0), i_FBDSEL=Const(0, 6),
+            i_IDSEL=Const(0, 6), i_ODSEL=Const(0, 6), i_PSDA=Const(0, 4), i_DUTYDA=Const(0, 4), i_FDLY=Const(0, 4),
+            o_CLKOUT=ClockSignal("sync"), o_LOCK=locked, **late)
+        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
         return m

@@ -1,5 +1,7 @@
 """What the tools are given, and what is read out of their reports. Bitstreams themselves: tests/sim/test_boards.py."""
 
+import dataclasses
+import importlib.util
 import json
 
 import pytest
@@ -46,7 +48,7 @@ def tools(monkeypatch):
             (folder / "report.json").write_text(json.dumps(report(achieved)))
             (folder / "top.bit").write_bytes(b"bits")
 
-        monkeypatch.setattr(build, "netlist", lambda text, target: NETLIST)
+        monkeypatch.setattr(build, "netlist", lambda text, target, sources: NETLIST)
         monkeypatch.setattr(build, "run_tool", run)
         return asked
     return tools
@@ -101,3 +103,36 @@ def test_design():
     assert found.keys() == {"terngen.v", "terngen.lpf", "build.sh"}
     assert "--usercode 258 " in found["build.sh"]
     assert "module top(" in found["terngen.v"]
+
+
+def test_design_gowin():
+    """Pads of the memory in the package, and the options of other tools."""
+    board, _ = find("tang-nano-20k")
+    given    = bitstream.design(board, board.system(dataclasses.replace(CONFIG, beat_bits=32), "sdram"))
+    assert 'IO_LOC "sdram_0__dq__io[0]" IOL3A;' in given.constraints
+    assert r"cell \rPLL" in given.rtlil
+    found = bitstream.files(board, given)
+    assert found.keys() == {"terngen.v", "terngen.cst", "build.sh"}
+    assert "--device GW2AR-LV18QN88C8/I7 --vopt family=GW2A-18C --vopt cst=top.cst --freq 54 " in found["build.sh"]
+    assert found["build.sh"].endswith("-d GW2A-18C -o top.bit placed.json\nmv top.bit terngen.fs\n")
+
+
+@pytest.mark.parametrize("cell, places", [
+    ("LUT3", ("lut", 1)), ("ALU", ("lut", 1)), ("RAM16SDP4", ("lut", 4)), ("DFFRE", ("ff", 1)), ("DFF", ("ff", 1)),
+    ("DPX9B", ("bram", 1)), ("SDPB", ("bram", 1)), ("pROM", ("bram", 1)), ("MULT18X18", ("dsp", 1)),
+    ("MULT18X18D", ("dsp", 1)), ("MUX2_LUT5", None), ("TBUF", None), ("rPLL", None)])
+def test_places(cell, places):
+    assert bitstream._kind(cell) == places
+
+
+@pytest.mark.skipif(importlib.util.find_spec("litedram") is None, reason="LiteDRAM is not installed")
+def test_design_ddr3():
+    """The controller of somebody else goes along."""
+    board, _ = find("ecpix-5")
+    given    = bitstream.design(board, board.system(dataclasses.replace(CONFIG, beat_bits=128, row_lanes=4), "ddr3"))
+    assert given.sources.keys() == {"litedram_core.v"}
+    assert r"cell \litedram_core \memory" in given.rtlil
+    assert 'LOCATE COMP "ddr3_0__dqs__p[0]" SITE "V4";' in given.constraints
+    found = bitstream.files(board, given)
+    assert "read_verilog terngen.v litedram_core.v; " in found["build.sh"]
+    assert found["litedram_core.v"] == given.sources["litedram_core.v"]

@@ -1,7 +1,7 @@
 """Synthesis, placement and routing of small components."""
 
 import pytest
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.back import rtlil
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -43,6 +43,22 @@ class Store(wiring.Component):
         m.d.sync += shown.eq(read.data)
         m.d.comb += [write.addr.eq(self.to), write.data.eq(self.word), write.en.eq(self.write),
                      read.addr.eq(self.at), self.o.eq(shown)]
+        return m
+
+
+class WideStore(wiring.Component):
+    """A memory as wide as a block RAM can be; there is a register behind some of its bits."""
+
+    def __init__(self, registered):
+        self._registered = registered
+        super().__init__({"at": In(9), "to": In(9), "word": In(36), "write": In(1), "o": Out(36)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.words = words = memory.Memory(shape=36, depth=512, init=[], attrs={"no_rw_check": 1})
+        write, read = words.write_port(), words.read_port()
+        m.d.comb += [write.addr.eq(self.to), write.data.eq(self.word), write.en.eq(self.write), read.addr.eq(self.at),
+                     self.o.eq(Cat(delay(m, read.data[:self._registered]), read.data[self._registered:]))]
         return m
 
 
@@ -119,6 +135,15 @@ def test_register_of_block_ram():
     [bound] = cells(Store(attrs={"no_rw_check": 1}, reset_less=False), "DP16KD")
     assert {bound["parameters"]["REGMODE_A"], bound["parameters"]["REGMODE_B"]} == {"NOREG"}
     assert build.synthesise(Store(attrs={"no_rw_check": 1}, reset_less=False)).ffs == 18
+
+
+@pytest.mark.parametrize("registered, ffs", [(36, 0), (18, 18), (20, 20)])
+def test_register_of_wide_block_ram(registered, ffs):
+    """It is one for the whole word, or none."""
+    [block] = cells(WideStore(registered), "DP16KD")
+    mode    = "NOREG" if ffs else "OUTREG"
+    assert [block["parameters"][f"REGMODE_{side}"] for side in "AB"] == [mode, mode]
+    assert len(cells(WideStore(registered), "TRELLIS_FF")) == ffs
 
 
 @pytest.mark.parametrize("behind, stages", [(0, []), (1, ["OUTPUT"]), (2, ["OUTPUT", "PIPELINE"])])

@@ -14,10 +14,10 @@ def stored(root):
 
 
 def test_complete(stored):
-    """Every board of the first tier is there, with at least one of its memories."""
-    assert stored.keys() == boards.BUILDS.keys()
-    first = {name for name in MODULES if find(name)[0].tier == 1}
-    assert {name.partition(":")[0] for name in stored} == first
+    """Every board of the first tier is there, with at least one of its memories; others may be."""
+    first = {name for name in boards.BUILDS if find(name)[0].tier == 1}
+    assert first <= stored.keys() <= boards.BUILDS.keys()
+    assert {name.partition(":")[0] for name in first} == {name for name in MODULES if find(name)[0].tier == 1}
 
 
 def test_clocks(stored):
@@ -41,6 +41,8 @@ def test_page(root, stored):
 @pytest.mark.parametrize("board", boards.BUILDS)
 def test_again(root, stored, board, tmp_path, monkeypatch):
     """The same bitstream by the same tools; within five percent of the area by others."""
+    if board not in stored:
+        pytest.skip(f"There is no bitstream of {board} yet")
     monkeypatch.chdir(root)
     found = boards.build(board, tmp_path)
     for kind, count in stored[board]["cells"].items():

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import pytest
 
+from terngen.hw.boards import find
 from terngen.sim.memory import PRESETS, MemoryModel
 
 
@@ -22,6 +23,15 @@ def test_presets():
     assert opened.refresh_period == PRESETS["sdr"].refresh_period
 
 
+def test_chip():
+    """What is estimated with a chip is what is estimated of a board with it."""
+    board, memory = find("ulx3s-85f:sdram")
+    expected = board.memories[memory].timing(board.clock_of(memory))
+    found    = MemoryModel.parse(f"sdram:{board.memories[memory].part}@80,stall=0.5")
+    assert (found.latency, found.refresh_period, found.refresh_pause, found.stall) == (
+        expected.latency, expected.refresh_period, expected.refresh_pause, 0.5)
+
+
 @pytest.mark.parametrize("memory, share", [
     (MemoryModel(), 1),
     (MemoryModel(refresh_period=10, refresh_pause=3), 0.7),
@@ -32,7 +42,11 @@ def test_share(memory, share):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("speed=1",          r"^Memory has no 'speed'; it has latency, jitter, .*channels, and may begin with sdr$"),
+    ("speed=1",          r"^Memory has no 'speed'; it has latency, jitter, .*channels, and may begin with sdr or "
+                         r"sdram:CHIP@MHZ$"),
+    ("sdram:X@80",       r"^There is no SDRAM 'X'; there are IS42S16160G-7, "),
+    ("sdram:EM638325-6", r"^SDRAM EM638325-6 must have a clock in MHz, like sdram:EM638325-6@80, not ''$"),
+    ("sdram:EM638325-6@900", r"^SDRAM clock must be at most 166666667 Hz, not 900000000$"),
     ("latency=1,sdr",    r"^Memory has no 'sdr'; it has "),
     ("rate=x",           r"^Memory rate must be a number, not 'x'$"),
     ("rate=1/0",         r"^Memory rate must be a number, not '1/0'$"),

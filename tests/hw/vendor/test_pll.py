@@ -2,7 +2,7 @@
 import pytest
 from amaranth import Signal
 
-from terngen.hw.vendor.pll import Ecp5Pll, PllSettings
+from terngen.hw.vendor.pll import Ecp5Pll, GowinPll, PllSettings, RpllSettings
 
 
 @pytest.mark.parametrize("input_hz, output_hz", [
@@ -39,3 +39,28 @@ def test_delay(delay_ns, whole, eighths):
 def test_delay_wrong():
     with pytest.raises(ValueError, match=r"^Delay of a clock must be less than its period, 12\.50 ns, not 12\.5 ns$"):
         Ecp5Pll(Signal(), input_hz=25_000_000, output_hz=80_000_000, delay_ns=12.5)
+
+
+@pytest.mark.parametrize("input_hz, output_hz", [
+    (27_000_000, 54_000_000), (27_000_000, 64_800_000), (27_000_000, 81_000_000), (25_000_000, 100_000_000)])
+def test_gowin_limits(input_hz, output_hz):
+    found = RpllSettings.find(input_hz, output_hz)
+    comparator = input_hz / found.input_div
+    assert comparator * found.feedback_div == output_hz
+    assert 3e6 <= comparator <= 500e6
+    assert 500e6 <= output_hz * found.output_div <= 1250e6
+    assert max(found.input_div, found.feedback_div) <= 64
+
+
+def test_gowin_known_answer():
+    # A comparator of 27 MHz, an oscillator of 864 MHz; the later clock by two sixteenths of 18.5 ns.
+    assert RpllSettings.find(27_000_000, 54_000_000) == RpllSettings(input_div=1, feedback_div=2, output_div=16)
+    pll = GowinPll(Signal(), input_hz=27_000_000, output_hz=54_000_000, delay_ns=2.5, device="GW2AR-18C")
+    assert pll._phase == 2
+
+
+def test_gowin_impossible():
+    with pytest.raises(ValueError, match=r"^PLL of a Gowin device cannot make 54000001 Hz of 27000000 Hz; "):
+        RpllSettings.find(27_000_000, 54_000_001)
+    with pytest.raises(ValueError, match=r"^Delay of a clock must be less than its period, 18\.52 ns, not 18\.6 ns$"):
+        GowinPll(Signal(), input_hz=27_000_000, output_hz=54_000_000, delay_ns=18.6, device="GW2AR-18C")
