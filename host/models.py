@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 from terngen.host import configs
 from terngen.host.compile import Progress, compile_tape
@@ -99,7 +100,7 @@ def _check_model(path: str | os.PathLike[str], tape: Tape) -> None:
 
 
 def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] | Config | None = None,
-               progress: Progress = lambda what, done, total: None, **changes: int | None) -> Tape:
+               progress: Progress = lambda what, done, total: None, **changes: Any) -> Tape:
     """The tape of a model.
 
     A checkpoint folder is converted, and kept in the cache under everything that decides about the

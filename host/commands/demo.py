@@ -5,8 +5,10 @@ from pathlib import Path
 import click
 
 from terngen.host.commands.options import (
+    Multipliers,
     config_option,
     json_option,
+    multiplier_option,
     seed_option,
     slots_option,
     temperature_option,
@@ -40,9 +42,10 @@ def _shipped() -> Path:
 @seed_option(1)
 @config_option
 @slots_option
+@multiplier_option
 @json_option
 def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed: int,
-         config: str | None, slots: int | None, as_json: bool) -> None:
+         config: str | None, slots: int | None, sites: Multipliers | None, as_json: bool) -> None:
     """A story, told by hardware that is generated now and simulated cycle by cycle.
 
     While it is told, every value inside the machine is compared with the golden machine.
@@ -61,7 +64,7 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
 
     begin = time.monotonic()
     path  = model or _shipped()
-    tape  = tape_of(path, config=config, slots=slots)
+    tape  = tape_of(path, config=config, slots=slots, sites=sites)
     Language.of_tape(tape).prompt(prompt)       # what is wrong is said before anything that takes long
     say(f"Model      {path}")
     say("Machine    generating Verilog, compiling it to native code (from the cache if it is there)")
