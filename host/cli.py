@@ -20,6 +20,7 @@ __all__ = ["cli", "main"]
 
 #: Where each command is.
 COMMANDS = {
+    "accuracy":   "terngen.host.commands.accuracy:accuracy",
     "bench":      "terngen.host.commands.bench:bench",
     "boards":     "terngen.host.commands.boards:boards",
     "build":      "terngen.host.commands.build:build",

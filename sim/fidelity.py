@@ -25,7 +25,7 @@ from terngen.hw.contract.tape import Tape
 from terngen.sim.golden.reference import Reference
 from terngen.sim.golden.sequence import Sequence as GoldenSequence
 
-__all__ = ["Fidelity", "encoded", "golden_logits", "reference_logits"]
+__all__ = ["Fidelity", "encoded", "golden_logits", "log_softmax", "reference_logits"]
 
 #: Tokens at a time.
 _CHUNK = 64
@@ -63,7 +63,7 @@ class Fidelity:
     def of(cls, reference: np.ndarray, logits: np.ndarray) -> Self:
         """Compare logits, ``(positions, vocab)`` both."""
         reference, logits = reference.astype(np.float64), logits.astype(np.float64)
-        p, q = _log_softmax(reference), _log_softmax(logits)
+        p, q = log_softmax(reference), log_softmax(logits)
         divergences = (np.exp(p) * (p - q)).sum(axis=1)
         second, best = np.partition(reference, -2, axis=1)[:, -2:].T
         other = reference.argmax(axis=1) != logits.argmax(axis=1)
@@ -75,7 +75,8 @@ class Fidelity:
                    gap        = float((best - second)[other].max(initial=0)))
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of probabilities, over the last axis of two."""
     logits = logits - logits.max(axis=1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
