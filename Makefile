@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # Compiled simulations are kept here between runs.
 export TERNGEN_CACHE_DIR ?= $(HOME)/.cache/terngen
 
-.PHONY: demo test test-long test-train lint bench boards clean compiler
+.PHONY: demo test test-long test-train formal lint bench boards clean compiler
 
 demo: $(VENV)/.base compiler
 	$(BIN)/terngen demo
@@ -23,6 +23,10 @@ boards: $(VENV)/.dev
 
 test: $(VENV)/.dev compiler iverilog
 	$(BIN)/pytest
+
+# Proofs alone, which are tests as well.
+formal: $(VENV)/.dev
+	$(BIN)/pytest tests/formal
 
 test-long: $(VENV)/.dev compiler iverilog
 	$(BIN)/pytest -m long

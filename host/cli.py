@@ -31,6 +31,7 @@ COMMANDS = {
     "estimate":   "terngen.host.commands.estimate:estimate",
     "generate":   "terngen.host.commands.generate:generate",
     "load":       "terngen.host.commands.load:load",
+    "lmul":       "terngen.host.commands.lmul:lmul",
     "logits":     "terngen.host.commands.logits:logits",
     "normalise":  "terngen.host.commands.normalise:normalise",
     "perplexity": "terngen.host.commands.perplexity:perplexity",

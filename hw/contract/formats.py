@@ -29,11 +29,14 @@ __all__ = [
     "add",
     "bins",
     "convert",
+    "dot",
+    "dot_format",
     "from_float",
     "from_int",
     "inverse_root",
     "magnitude",
     "multiply",
+    "multiply_literal",
     "negate",
     "reciprocal127",
     "root_bits",
@@ -152,12 +155,34 @@ def multiply(fmt: FloatFormat, a: ArrayLike, b: ArrayLike, multiplier: Multiplie
         (a_exponents, a), (b_exponents, b) = _split(fmt, a), _split(fmt, b)
         return _round(fmt, signs, a * b, a_exponents + b_exponents - 2 * (fmt.bias + fmt.mantissa_bits))
 
-    offset: Codes | int = multiplier.offset(fmt)
-    if multiplier.is_gated:
-        mantissa = (1 << fmt.mantissa_bits) - 1
-        offset = offset * ((a & mantissa != 0) & (b & mantissa != 0))
+    offset = _offsets(fmt, a, b, multiplier, literal=False)
     a, b = magnitude(fmt, a), magnitude(fmt, b)
     return _limit(fmt, signs, np.where((a == 0) | (b == 0), 0, a + b - fmt.one + offset))
+
+
+def multiply_literal(fmt: FloatFormat, a: ArrayLike, b: ArrayLike, multiplier: Multiplier) -> Codes:
+    """Products by the formula of L-Mul as it is printed, ``(1 + x + y + offset) * 2**(e + f)``.
+
+    A significand of two or more is halved and rounded to nearest even, and the result is saturated and flushed.
+    :func:`multiply` adds the packed fields instead: there the part of the significand above two counts twice.
+    """
+    if multiplier.is_exact:
+        raise ValueError(f"Multiplier of the literal formula must be one of the lmul policies, not {multiplier}")
+    a, b = _integers(a), _integers(b)
+    signs  = _signs(fmt, a) ^ _signs(fmt, b)
+    offset = _offsets(fmt, a, b, multiplier, literal=True)
+    (a_exponents, a), (b_exponents, b) = _split(fmt, a), _split(fmt, b)
+    significands = np.where((a == 0) | (b == 0), 0, a + b - (1 << fmt.mantissa_bits) + offset)
+    return _round(fmt, signs, significands, a_exponents + b_exponents - (2 * fmt.bias + fmt.mantissa_bits))
+
+
+def _offsets(fmt: FloatFormat, a: Codes, b: Codes, multiplier: Multiplier, *, literal: bool) -> Codes | int:
+    """Offset of each product."""
+    offset = multiplier.offset(fmt, literal=literal)
+    if multiplier.is_gated:
+        mantissa = (1 << fmt.mantissa_bits) - 1
+        return offset * ((a & mantissa != 0) & (b & mantissa != 0))
+    return offset
 
 
 def add(fmt: FloatFormat, a: ArrayLike, b: ArrayLike) -> Codes:
@@ -201,6 +226,53 @@ def square(fmt: FloatFormat, codes: ArrayLike, multiplier: Multiplier) -> Codes:
     """Squares, as codes of ``fmt.wide``."""
     wide = widen(fmt, codes)
     return multiply(fmt.wide, wide, wide, multiplier)
+
+
+def dot_format(fmt: FloatFormat) -> tuple[int, int]:
+    """Format of :func:`dot`: bits of its two's complement, and binary logarithm of its unit.
+
+    The unit is the last place of the smallest product, and there is room for 2**20 of the largest ones; but a unit
+    is not below 2**-31, and the width is 62 bits at most.
+    """
+    if fmt.exponent_bits > 8:
+        raise ValueError(f"Operands of a dot product must have at most 8 exponent bits, not {fmt.exponent_bits}")
+    unit = max(2 * (1 - fmt.bias) - fmt.mantissa_bits, -31)
+    # Two operands of the highest exponent field, whose mantissas carry twice.
+    top  = 2 * (1 << fmt.exponent_bits - 1) + 3
+    return min(top - unit + 1 + 20, 62), unit
+
+
+def dot(fmt: FloatFormat, a: ArrayLike, b: ArrayLike, multiplier: Multiplier) -> Codes:
+    """L-Mul dot products along the last axis, in the fixed-point format of :func:`dot_format`.
+
+    A product is that of :func:`multiply` in a format with two exponent bits more, where none is flushed and none
+    saturates. What its magnitude has below the unit is cut off. Products, and after each addition the sum, saturate.
+
+    Parameters
+    ----------
+    a, b : int64 (..., n)
+
+    Returns
+    -------
+    int64 (...)
+    """
+    if multiplier.is_exact:
+        raise ValueError(f"Multiplier of a dot product must be one of the lmul policies, not {multiplier}")
+    width, unit = dot_format(fmt)
+    wide        = FloatFormat(fmt.exponent_bits + 2, fmt.mantissa_bits)
+    largest     = (1 << width - 1) - 1
+    products    = multiply(wide, convert(fmt, wide, a), convert(fmt, wide, b), multiplier)
+    exponents, significands = _split(wide, products)
+    shifts = exponents - (wide.bias + wide.mantissa_bits + unit)
+    # A significand has no more bits than there are places between largest and unit.
+    high   = width - 2 - wide.mantissa_bits
+    terms  = np.where(shifts < 0, significands >> np.clip(-shifts, 0, 63), significands << np.clip(shifts, 0, high))
+    terms  = np.where((shifts > high) & (significands != 0), largest, terms)
+    terms  = np.where(_signs(wide, products) == 1, -terms, terms)
+    sums   = np.zeros(terms.shape[:-1], np.int64)
+    for term in np.moveaxis(terms, -1, 0):
+        sums = np.clip(sums + term, -largest - 1, largest)
+    return sums
 
 
 #: First cell in the sigmoid table, and binary logarithm of the number of cells, of [1, 2), [2, 4), [4, 8) and

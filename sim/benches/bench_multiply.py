@@ -1,4 +1,7 @@
-"""Bench of the float multipliers. ``MULTIPLIER`` in the environment names the multiplier."""
+"""Bench of the float multipliers.
+
+``MULTIPLIER`` in the environment names the multiplier, ``FUNCTION`` that of :mod:`terngen.hw.contract.formats`.
+"""
 
 import os
 
@@ -12,20 +15,21 @@ from terngen.sim.benches.floats import codes, compare, corners, every_pair, fmt,
 COUNT = 250
 
 multiplier = Multiplier.parse(os.environ["MULTIPLIER"])
+multiply   = getattr(formats, os.environ["FUNCTION"])
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(i_stall=[0, 0.4], o_stall=[0, 0.4])
 async def matches_contract(dut, i_stall, o_stall):
     a, b = codes(COUNT), codes(COUNT)
-    await compare(dut, (a, b), formats.multiply(fmt, a, b, multiplier), i_stall=i_stall, o_stall=o_stall)
+    await compare(dut, (a, b), multiply(fmt, a, b, multiplier), i_stall=i_stall, o_stall=o_stall)
 
 
 @cocotb.test(timeout_time=100, timeout_unit="ms")
 async def corner_pairs(dut):
     # A format small enough is tried in full.
     a, b = every_pair(np.arange(1 << fmt.width) if fmt.width <= 8 else corners())
-    await compare(dut, (a, b), formats.multiply(fmt, a, b, multiplier))
+    await compare(dut, (a, b), multiply(fmt, a, b, multiplier))
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -34,7 +38,7 @@ async def ties(dut):
     zeros  = rng.integers(0, fmt.mantissa_bits, COUNT)
     others = fmt.mantissa_bits - 1 + rng.integers(0, 2, COUNT) - zeros
     a, b   = (fmt.one | _mantissas(zeros), fmt.one | _mantissas(others))
-    await compare(dut, (a, b), formats.multiply(fmt, a, b, multiplier))
+    await compare(dut, (a, b), multiply(fmt, a, b, multiplier))
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -47,7 +51,7 @@ async def limits(dut):
     keep      = (partner > 0) & (partner < 1 << fmt.exponent_bits)
     a = (exponent << fmt.mantissa_bits | mantissas[0])[keep]
     b = (partner << fmt.mantissa_bits | mantissas[1])[keep]
-    await compare(dut, (a, b), formats.multiply(fmt, a, b, multiplier))
+    await compare(dut, (a, b), multiply(fmt, a, b, multiplier))
 
 
 def _mantissas(zeros):

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "estimate":   ["estimate", "fairy.tape"],
     "bench":      ["bench", "fairy.tape", "--tokens", "1", "--prompt", "2"],
     "synth":      ["synth", "to-int8"],
+    "lmul":       ["lmul", "errors"],
     "boards":     ["boards"],
     "program, terngen load, terngen selftest": ["selftest", "fairy.tape", "--device", "golden"],
 }
@@ -96,8 +97,10 @@ def test_every_command(sections):
 def test_every_option(page):
     """An option on the page is one of a command."""
     context = click.Context(cli.cli)
-    known   = {option for name in cli.COMMANDS for parameter in cli.cli.get_command(context, name).params
-               for option in parameter.opts}
+    found   = [cli.cli.get_command(context, name) for name in cli.COMMANDS]
+    found  += [part for command in found if isinstance(command, click.Group) for part in command.commands.values()]
+    known   = {option for command in found for parameter in command.params
+               for option in [*parameter.opts, *parameter.secondary_opts]}
     named   = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", page))
     assert named - known == {"--help"}
 

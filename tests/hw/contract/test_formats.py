@@ -70,6 +70,18 @@ def lmul(fmt, a, b, offset, gated):
     return nearest(fmt, number if (x < 0) == (y < 0) else -number)
 
 
+def printed(fmt, a, b, offset, gated):
+    """L-Mul as the formula is printed: fractions add, and nothing else."""
+    x, y = value(fmt, a), value(fmt, b)
+    if not x or not y:
+        return 0
+    exponent = log2_floor(abs(x)) + log2_floor(abs(y))
+    fractions = [abs(z) / Fraction(2) ** log2_floor(abs(z)) - 1 for z in (x, y)]
+    significand = 1 + sum(fractions) + (Fraction(offset, 2**fmt.mantissa_bits) if all(fractions) or not gated else 0)
+    number = significand * Fraction(2) ** exponent
+    return nearest(fmt, number if (x < 0) == (y < 0) else -number)
+
+
 def codes_of(fmt):
     """Any code, with the corners often: zeros that are not code 0, ones, extremes."""
     corners = [0, 1, fmt.smallest - 1, fmt.smallest, fmt.smallest + 1, fmt.one - 1, fmt.one, fmt.one + 1,
@@ -226,6 +238,8 @@ def check_pairs(fmt, pairs):
     for policy in POLICIES[1:]:
         assert formats.multiply(fmt, a, b, policy).tolist() == [
             lmul(fmt, x, y, policy.offset(fmt), policy.is_gated) for x, y in pairs], policy
+        assert formats.multiply_literal(fmt, a, b, policy).tolist() == [
+            printed(fmt, x, y, policy.offset(fmt, literal=True), policy.is_gated) for x, y in pairs], policy
 
 
 def test_arithmetic_exhaustive():
@@ -254,6 +268,9 @@ def test_arithmetic_exhaustive():
         total = f + g + policy.offset(E4M3) / 8 * ((f * g != 0) | (not policy.is_gated))
         product = np.ldexp(1 + total % 1, k + l - 2 + np.floor(total).astype(int)) * np.sign(x * y)
         assert np.array_equal(formats.multiply(E4M3, a, b, policy), code_of(product)), policy
+        total = f + g + policy.offset(E4M3, literal=True) / 8 * ((f * g != 0) | (not policy.is_gated))
+        product = np.ldexp(1 + total, k + l - 2) * np.sign(x * y)
+        assert np.array_equal(formats.multiply_literal(E4M3, a, b, policy), code_of(product)), policy
 
 
 @pytest.mark.parametrize("fmt", [fmt for fmt in FORMATS if fmt != E4M3], ids=str)
@@ -279,19 +296,76 @@ def test_offsets():
     assert Multiplier.parse("lmul-mitchell").offset(PATH) == 0 and EXACT.offset(PATH) == 0
 
 
-@pytest.mark.parametrize("bits", range(1, 11))
-def test_unbiased_offset(bits):
+@pytest.mark.parametrize("literal", [False, True])
+@pytest.mark.parametrize("bits", range(1, 16))
+def test_unbiased_offset(bits, literal):
     """No other offset has a mean relative error closer to zero."""
-    mantissas = np.arange(1 << bits)
-    a, b = np.meshgrid(mantissas, mantissas)
+    one     = 1 << bits
+    # A product depends on the sum of the mantissas, and a pair weighs in with one over the exact product. Where a
+    # mantissa is zero there is no error.
+    weights = np.append(0, 1 / np.arange(one + 1, 2 * one))
+    weights = np.convolve(weights, weights)
+    sums    = np.arange(2 * one - 1)
 
     def mean(offset):
-        total = a + b + offset * ((a != 0) & (b != 0))
-        product = np.ldexp((1 << bits) + (total & mantissas[-1]).astype(float), total >> bits)
-        return abs((product * (1 << bits) / ((a + (1 << bits)) * (b + (1 << bits)))).mean() - 1)
+        total = sums + offset
+        if literal:
+            tall     = one + total >= 2 * one
+            products = np.where(tall, 2 * np.rint((one + total) / 2), one + total)      # to the even one of two
+        else:
+            products = np.ldexp((one + total % one).astype(float), total // one)
+        return abs((products * weights).sum() * one - (one - 1.0)**2)
 
-    offset = Multiplier.parse("lmul-unbiased").offset(FloatFormat(5, bits))
+    offset = Multiplier.parse("lmul-unbiased").offset(FloatFormat(5, bits), literal=literal)
     assert mean(offset) == min(mean(other) for other in range(max(0, offset - 2), offset + 3))
+
+
+def test_literal_of_exact():
+    with pytest.raises(ValueError, match=r"^Multiplier of the literal formula must be one of the lmul policies, not e"):
+        formats.multiply_literal(E4M3, [0], [0], EXACT)
+
+
+# ---- Dot products ----
+
+def dotted(fmt, a, b, product):
+    """Sum of products, each cut to the unit, saturated all the way."""
+    width, unit = formats.dot_format(fmt)
+    wide  = FloatFormat(fmt.exponent_bits + 2, fmt.mantissa_bits)
+    limit = 2 ** (width - 1)
+    total = 0
+    for x, y in zip(a, b):
+        codes = [nearest(wide, value(fmt, code)) for code in (x, y)]
+        term  = math.trunc(value(wide, product(wide, *codes)) / Fraction(2) ** unit)
+        total = max(-limit, min(total + max(1 - limit, min(term, limit - 1)), limit - 1))
+    return total
+
+
+@pytest.mark.parametrize("fmt", [fmt for fmt in FORMATS if fmt.exponent_bits <= 8], ids=str)
+@pytest.mark.parametrize("policy", POLICIES[1:], ids=str)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_dot(fmt, policy, data):
+    def product(wide, x, y):
+        return lmul(wide, x, y, policy.offset(wide), policy.is_gated)
+
+    a, b = np.array(data.draw(st.lists(pairs_of(fmt), min_size=1, max_size=30))).T
+    expected = dotted(fmt, a.tolist(), b.tolist(), product)
+    assert formats.dot(fmt, a, b, policy) == expected
+    assert formats.dot(fmt, np.stack([a, a]), b, policy).tolist() == [expected, expected]
+
+
+def test_dot_format():
+    """All of e4m3 fits, and a million of the largest products; the others end at 62 bits."""
+    assert formats.dot_format(E4M3) == (55, -15)
+    assert formats.dot_format(FloatFormat(5, 2)) == (62, -30)
+    assert formats.dot_format(FloatFormat(8, 7)) == (62, -31)
+    large = np.full(1 << 20, E4M3.largest)
+    # 480 is 1.875 * 2**8, and its square here 2 * (1 + 0.875 + 0.875 + 0.125 - 1) * 2**16.
+    assert formats.dot(E4M3, large, large, LMUL) == 245760 << 35
+    with pytest.raises(ValueError, match=r"^Operands of a dot product must have at most 8 exponent bits, not 9$"):
+        formats.dot_format(FloatFormat(9, 7))
+    with pytest.raises(ValueError, match=r"^Multiplier of a dot product must be one of the lmul policies, not exact$"):
+        formats.dot(E4M3, [0], [0], EXACT)
 
 
 # ---- Functions ----

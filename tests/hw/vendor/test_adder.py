@@ -47,7 +47,7 @@ def prove(folder, widths, width: int, expected, actual, *, family, cell: str | N
         f"design -copy-from gold -as gold gold\ndesign -copy-from gate -as gate gate\n"
         f"miter -equiv -flatten -make_outputs gold gate miter\nhierarchy -top miter\nclean\n"
         f"sat -verify {SEQUENCE if 'clk' in text else ''} -prove trigger 0 miter\n")
-    build.run_tool(build._YOSYS, ["prove.ys"], folder)
+    build.run_tool(build.YOSYS, ["prove.ys"], folder)
 
 
 each_family = pytest.mark.parametrize("family, cell", [(None, None), ("ecp5", "CCU2C")])

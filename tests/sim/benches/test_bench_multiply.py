@@ -4,6 +4,7 @@ import pytest
 
 from terngen.hw.contract.formats import FloatFormat, Multiplier
 from terngen.hw.stream import Streamed
+from terngen.hw.units.literal import LiteralLMul
 from terngen.hw.units.multiply import Multiply
 from terngen.sim.verilog import run_bench
 
@@ -16,4 +17,14 @@ from terngen.sim.verilog import run_bench
 ])
 def test_multiply(fmt, multiplier):
     unit = Streamed(Multiply(fmt=FloatFormat.parse(fmt), multiplier=Multiplier.parse(multiplier)))
-    run_bench(unit, "bench_multiply", env={"FORMAT": fmt, "MULTIPLIER": multiplier, "LATENCY": unit.LATENCY})
+    run_bench(unit, "bench_multiply",
+              env={"FORMAT": fmt, "MULTIPLIER": multiplier, "FUNCTION": "multiply", "LATENCY": unit.LATENCY})
+
+
+@pytest.mark.parametrize("fmt, multiplier", [
+    ("e8m7", "lmul"), ("e5m10", "lmul-unbiased"), ("e3m2", "lmul-unbiased"), ("e6m11", "lmul-mitchell"),
+])
+def test_literal(fmt, multiplier):
+    unit = Streamed(LiteralLMul(fmt=FloatFormat.parse(fmt), multiplier=Multiplier.parse(multiplier)))
+    run_bench(unit, "bench_multiply",
+              env={"FORMAT": fmt, "MULTIPLIER": multiplier, "FUNCTION": "multiply_literal", "LATENCY": unit.LATENCY})
