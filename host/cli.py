@@ -28,6 +28,7 @@ COMMANDS = {
     "demo":       "terngen.host.commands.demo:demo",
     "disasm":     "terngen.host.commands.disasm:disasm",
     "doctor":     "terngen.host.commands.doctor:doctor",
+    "energy":     "terngen.host.commands.energy:energy",
     "estimate":   "terngen.host.commands.estimate:estimate",
     "generate":   "terngen.host.commands.generate:generate",
     "load":       "terngen.host.commands.load:load",

@@ -13,6 +13,7 @@ from terngen.host.commands.options import (
     slots_option,
     temperature_option,
 )
+from terngen.hw.contract.config import Sites
 
 __all__ = ["demo"]
 
@@ -30,6 +31,16 @@ def _shipped() -> Path:
         raise InputError(f"The model {_MODEL} comes with the repository and is not at {folder}; "
                          f"name another one with --model")
     return folder
+
+
+def _products(sites: Sites) -> str:
+    """What multiplies element by element, in words."""
+    chosen = sites.to_dict()
+    if set(chosen.values()) == {"exact"}:
+        return "exact, in multipliers"
+    if "exact" not in chosen.values():
+        return f"{', '.join(sorted(set(chosen.values())))}: additions, and no multiplier in the whole machine"
+    return ", ".join(f"{site} {multiplier}" for site, multiplier in chosen.items())
 
 
 @click.command()
@@ -71,6 +82,7 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
     with benched(tape, "sim") as machine:
         say(f"           {tape.config.beat_bits} bits of tape in a cycle, {plural(tape.config.slots, 'slot')}, "
             f"digest {tape.config.digest.hex()}; ready after {time.monotonic() - begin:.1f} s")
+        say(f"Products   {_products(tape.config.sites)}")
         say(f"Tape       {len(tape.image):,} bytes for {tape.model['ternary_weights']:,} ternary "
             f"weights, loaded through the link")
         load(machine.device)
