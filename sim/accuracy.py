@@ -124,7 +124,7 @@ def figures(traces: Mapping[str, Trace], octets: int) -> dict[str, dict[str, Any
             "state":         float(trace.state.max()),
             "by_position":   [{"first": part.start, "divergence": float(trace.divergence[part].mean()),
                                "agreement": float(trace.same[part].mean()),
-                               "more": float((trace.nats - traces["exact"].nats)[part].mean() / math.log(2)),
+                               "more_per_token": float((trace.nats - traces["exact"].nats)[part].mean() / math.log(2)),
                                "state": float(trace.state[part].max())} for part in parts],
         }
     return found
