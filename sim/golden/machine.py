@@ -300,7 +300,7 @@ class GoldenMachine:
                                f"{bank.values.shape[1]}")
         self.sums = bank.values
         acc   = bank.values[on]                                         # (slots, length)
-        scale = self._product("dequantise", np.int64(fields["scale"]), bank.peak[on])
+        scale = self._product("dequantise", np.full(1, fields["scale"], np.int64), bank.peak[on])
         scale = self._product("dequantise", scale, self.root[on])
         if op is Op.LOGITS:
             self._logits(beat, on, acc, scale, first=fields["first"], vocab=vocab)
