@@ -7,10 +7,14 @@ BIN    := $(VENV)/bin
 # Compiled simulations are kept here between runs.
 export TERNGEN_CACHE_DIR ?= $(HOME)/.cache/terngen
 
-.PHONY: demo test test-long test-train formal lint bench boards fuzz soak clean compiler
+.PHONY: demo demo-lmul test test-long test-train formal lint bench boards fuzz soak clean compiler
 
 demo: $(VENV)/.base compiler
 	$(BIN)/terngen demo
+
+# The same with a model that was trained for L-Mul, on a machine without a multiplier.
+demo-lmul: $(VENV)/.base compiler
+	$(BIN)/terngen demo --model models/fairy-5m-lmul --multiplier lmul --tokens 60
 
 # Every figure of docs/performance.md, then its tables and plots; about forty minutes.
 bench: $(VENV)/.dev compiler

@@ -20,6 +20,7 @@ __all__ = ["cli", "main"]
 
 #: Where each command is.
 COMMANDS = {
+    "accuracy":   "terngen.host.commands.accuracy:accuracy",
     "bench":      "terngen.host.commands.bench:bench",
     "boards":     "terngen.host.commands.boards:boards",
     "build":      "terngen.host.commands.build:build",
@@ -27,6 +28,7 @@ COMMANDS = {
     "demo":       "terngen.host.commands.demo:demo",
     "disasm":     "terngen.host.commands.disasm:disasm",
     "doctor":     "terngen.host.commands.doctor:doctor",
+    "energy":     "terngen.host.commands.energy:energy",
     "estimate":   "terngen.host.commands.estimate:estimate",
     "generate":   "terngen.host.commands.generate:generate",
     "load":       "terngen.host.commands.load:load",

@@ -72,7 +72,11 @@ def from_values(values: Mapping[str, Any]) -> Config:
         raise ConfigError(f"Configuration is refused: {error}") from error
 
 
-def machine_config(name: str | os.PathLike[str] = DEFAULT, *, slots: int | None = None) -> Config:
+def _given(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in changes.items() if value is not None}
+
+
+def machine_config(name: str | os.PathLike[str] = DEFAULT, **changes: Any) -> Config:
     """A machine without a model: buffers have their defaults where they are not given.
 
     Raises
@@ -80,12 +84,11 @@ def machine_config(name: str | os.PathLike[str] = DEFAULT, *, slots: int | None 
     ConfigError
         As :func:`read_config`, or if a value is refused.
     """
-    values = read_config(name)
-    return from_values(values if slots is None else values | {"slots": slots})
+    return from_values(read_config(name) | _given(changes))
 
 
 def model_config(geometry: Geometry, name: str | os.PathLike[str] | Config = DEFAULT,
-                 **changes: int | None) -> Config:
+                 **changes: Any) -> Config:
     """A machine for a model: buffers are as large as it needs where they are not given.
 
     Parameters
@@ -98,7 +101,7 @@ def model_config(geometry: Geometry, name: str | os.PathLike[str] | Config = DEF
     ConfigError
         As :func:`read_config`, or if a value is refused or the model does not fit.
     """
-    values = read_config(name) | {key: value for key, value in changes.items() if value is not None}
+    values = read_config(name) | _given(changes)
     bare   = from_values({key: value for key, value in values.items() if key not in BUFFERS})
     try:
         sized = bare.sized(hidden=geometry.hidden_size, state=geometry.state_size,
@@ -112,8 +115,7 @@ def model_config(geometry: Geometry, name: str | os.PathLike[str] | Config = DEF
     return config
 
 
-def like(other: Config, name: str | os.PathLike[str] | None = None, *, slots: int | None = None
-         ) -> Config:
+def like(other: Config, name: str | os.PathLike[str] | None = None, **changes: Any) -> Config:
     """Another machine again, or a named one with its buffers where they are not given.
 
     Raises
@@ -124,4 +126,4 @@ def like(other: Config, name: str | os.PathLike[str] | None = None, *, slots: in
     values = other.to_dict()
     if name is not None:
         values = {key: values[key] for key in BUFFERS} | read_config(name)
-    return from_values(values if slots is None else values | {"slots": slots})
+    return from_values(values | _given(changes))

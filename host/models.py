@@ -3,10 +3,12 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 from terngen.host import configs
 from terngen.host.compile import Progress, compile_tape
 from terngen.host.convert.checkpoint import Checkpoint
+from terngen.host.convert.geometry import Geometry
 from terngen.host.errors import (
     CheckpointError,
     ConfigError,
@@ -20,7 +22,7 @@ from terngen.hw.contract import tape as contract
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Mark, Tape, TapeFormatError
 
-__all__ = ["open_checkpoint", "open_model", "open_tape", "tokenizer_of"]
+__all__ = ["open_checkpoint", "open_geometry", "open_model", "open_tape", "tokenizer_of"]
 
 #: Facts of the model that a driver needs, all of them integers.
 _FACTS = ("vocab_size", "hidden_size", "state_size", "intermediate_size", "num_hidden_layers",
@@ -99,7 +101,7 @@ def _check_model(path: str | os.PathLike[str], tape: Tape) -> None:
 
 
 def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] | Config | None = None,
-               progress: Progress = lambda what, done, total: None, **changes: int | None) -> Tape:
+               progress: Progress = lambda what, done, total: None, **changes: Any) -> Tape:
     """The tape of a model.
 
     A checkpoint folder is converted, and kept in the cache under everything that decides about the
@@ -136,6 +138,23 @@ def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] |
     for values in ({} if config is None else configs.read_config(config), given):
         _same_machine(path, tape, configs.from_values(tape.config.to_dict() | values))
     return tape
+
+
+def open_geometry(path: Path, config: str | os.PathLike[str] | Config | None = None) -> tuple[Geometry, Config]:
+    """The sizes of a model, and a machine for it; of a checkpoint its config.json is enough.
+
+    Raises
+    ------
+    InputError, ConfigError
+        As :func:`open_model`.
+    """
+    if not path.exists():
+        raise InputError(f"There is no tape and no checkpoint folder at {path}")
+    if not path.is_dir():
+        raise InputError(f"Operations are counted of a checkpoint folder or a published size, not of a tape; {path} is "
+                         f"a file")
+    geometry = Checkpoint.open(path).geometry
+    return geometry, configs.model_config(geometry, config or configs.DEFAULT)
 
 
 def _same_machine(path: Path, tape: Tape, wanted: Config) -> None:

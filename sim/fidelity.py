@@ -20,12 +20,12 @@ from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import DeviceError, InputError
 from terngen.host.text import Encoded, Language, Surprise, read_text
 from terngen.hw.contract.config import Config, Sites
-from terngen.hw.contract.formats import FloatFormat, Multiplier
+from terngen.hw.contract.formats import FloatFormat
 from terngen.hw.contract.tape import Tape
 from terngen.sim.golden.reference import Reference
 from terngen.sim.golden.sequence import Sequence as GoldenSequence
 
-__all__ = ["Fidelity", "encoded", "golden_logits", "parse_sites", "reference_logits"]
+__all__ = ["Fidelity", "encoded", "golden_logits", "log_softmax", "reference_logits"]
 
 #: Tokens at a time.
 _CHUNK = 64
@@ -63,7 +63,7 @@ class Fidelity:
     def of(cls, reference: np.ndarray, logits: np.ndarray) -> Self:
         """Compare logits, ``(positions, vocab)`` both."""
         reference, logits = reference.astype(np.float64), logits.astype(np.float64)
-        p, q = _log_softmax(reference), _log_softmax(logits)
+        p, q = log_softmax(reference), log_softmax(logits)
         divergences = (np.exp(p) * (p - q)).sum(axis=1)
         second, best = np.partition(reference, -2, axis=1)[:, -2:].T
         other = reference.argmax(axis=1) != logits.argmax(axis=1)
@@ -75,27 +75,10 @@ class Fidelity:
                    gap        = float((best - second)[other].max(initial=0)))
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of probabilities, over the last axis of two."""
     logits = logits - logits.max(axis=1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-
-
-def parse_sites(text: str) -> Sites:
-    """Multipliers as ``lmul``, ``recurrence=lmul,gate=lmul`` or ``lmul,norm=exact``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such product or multiplier.
-    """
-    chosen: dict[str, Multiplier] = {}
-    names = [field.name for field in dataclasses.fields(Sites)]
-    for part in text.split(","):
-        name, equals, multiplier = part.rpartition("=")
-        if equals and name not in names:
-            raise ValueError(f"Product must be one of {', '.join(names)}, not {name!r}")
-        chosen |= dict.fromkeys([name] if equals else names, Multiplier.parse(multiplier))
-    return Sites(**chosen)
 
 
 def encoded(checkpoint: Checkpoint, text: str) -> Encoded:
@@ -162,7 +145,7 @@ def main(checkpoint: Path, text_file: Path, tokens: int | None, config: str, pat
             for path in paths or [str(plain.path)]:
                 for choice in choices or ["exact"]:
                     machine = dataclasses.replace(plain, path=FloatFormat.parse(path),
-                                                  sites=parse_sites(choice))
+                                                  sites=Sites.parse(choice))
                     name    = f"{path} {choice}"
                     logits  = golden_logits(
                         model, machine, text.tokens,

@@ -39,6 +39,7 @@ synth -top top -run fine:check -noabc
 dfflegalize -cell $_DFFE_PP_ 01 -cell $_DFF_P_ 01
 abc -g AND,OR,XOR
 opt_clean
+delete t:$scopeinfo
 write_json top.json
 """
 _OPERATIONS = {"$_AND_": np.logical_and, "$_OR_": np.logical_or, "$_XOR_": np.logical_xor}
@@ -88,6 +89,22 @@ class Gates:
         operands
             By name of the port, equally many; ports that are not named are ones, like a clock enable.
         """
+        nets = self._nets(operands)
+        return {name: sum(nets[bit].astype(np.int64) << place for place, bit in enumerate(port["bits"]))
+                for name, port in self._top["ports"].items() if port["direction"] == "output"}
+
+    def toggles(self, operands: Mapping[str, NDArray[np.int64]]) -> int:
+        """How often an output of a gate or register changes while the inputs go through their values.
+
+        Each value settles at once: what a slow carry does on the way is not counted.
+        """
+        nets = self._nets(operands)
+        outputs = {pin for cell in self._top["cells"].values() for port, bits in cell["connections"].items()
+                   if port in "QY" for pin in bits}
+        return sum(int(np.count_nonzero(nets[pin][1:] != nets[pin][:-1])) for pin in outputs)
+
+    def _nets(self, operands: Mapping[str, NDArray[np.int64]]) -> dict[Any, NDArray[np.bool_]]:
+        """The value of every wire, for each value of the inputs."""
         [count] = {len(values) for values in operands.values()}
         nets: dict[Any, NDArray[np.bool_]] = {"0": np.zeros(count, bool), "1": np.ones(count, bool),
                                               "x": np.zeros(count, bool)}
@@ -100,8 +117,7 @@ class Gates:
             later = [cell for cell in waiting if not self._settle(cell, nets)]
             assert len(later) < len(waiting), "Gates must not form a loop"
             waiting = later
-        return {name: sum(nets[bit].astype(np.int64) << place for place, bit in enumerate(port["bits"]))
-                for name, port in self._top["ports"].items() if port["direction"] == "output"}
+        return nets
 
     @staticmethod
     def _settle(cell: dict[str, Any], nets: dict[Any, NDArray[np.bool_]]) -> bool:

@@ -8,9 +8,11 @@ import click
 
 from terngen.host.commands.machines import geometry_options
 from terngen.host.commands.options import (
+    Multipliers,
     config_option,
     device_option,
     json_option,
+    multiplier_option,
     simulation_options,
     slots_option,
 )
@@ -30,11 +32,13 @@ __all__ = ["bench", "figure_lines"]
               help="Of the first token of each slot.")
 @config_option
 @slots_option
+@multiplier_option
 @simulation_options
 @json_option
 def bench(model: Path | None, geometry: str | None, device: str, tokens: int, prompt: int | None, seed: int,
           config: str | None, beat_bits: int | None, row_lanes: int | None, lanes: int | None, prefetch: int | None,
-          slots: int | None, memory: str | None, waveform: str | None, as_json: bool) -> None:
+          slots: int | None, sites: Multipliers | None, memory: str | None, waveform: str | None,
+          as_json: bool) -> None:
     """Compare every value of a machine with the golden machine, then tell its speed.
 
     If one value differs, the first is named, no speed is told, and the exit code is 6. Instead of a model a
@@ -47,7 +51,8 @@ def bench(model: Path | None, geometry: str | None, device: str, tokens: int, pr
 
     if (model is None) == (geometry is None):
         raise click.UsageError("Either a model or --geometry must be given.")
-    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch, "slots": slots}
+    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch, "slots": slots,
+               "sites": sites}
     if model is not None:
         tape = tape_of(model, config=config, **changes)
     else:

@@ -7,7 +7,14 @@ from typing import Any
 import click
 
 from terngen.host.commands.building import board_option
-from terngen.host.commands.options import config_option, json_option, model_argument, slots_option
+from terngen.host.commands.options import (
+    Multipliers,
+    config_option,
+    json_option,
+    model_argument,
+    multiplier_option,
+    slots_option,
+)
 
 __all__ = ["build"]
 
@@ -17,6 +24,7 @@ __all__ = ["build"]
 @board_option(required=True, help="What it is built for.")
 @config_option
 @slots_option
+@multiplier_option
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True,
               help="Of placement: the first that is tried.")
 @click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True,
@@ -24,7 +32,8 @@ __all__ = ["build"]
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Folder for the bitstream, the tape, the manifest and the report.  [default: build/BOARD]")
 @json_option
-def build(model: Path, board: str, config: str | None, slots: int | None, seed: int, tries: int, output: Path | None,
+def build(model: Path, board: str, config: str | None, slots: int | None, sites: Multipliers | None, seed: int,
+          tries: int, output: Path | None,
           as_json: bool) -> None:
     """Make the bitstream of a machine for a model on a board.
 
@@ -45,7 +54,7 @@ def build(model: Path, board: str, config: str | None, slots: int | None, seed: 
                           f"{choice.name}` writes what they need")
     output = output or Path("build", choice.board.name)
     check_folder(output)
-    tape = tape_on(choice, model, config, slots)
+    tape = tape_on(choice, model, config, slots, sites)
     with working("Generating the machine"):
         system = choice.board.system(tape.config, choice.memory, tape.image.tobytes())
         design = bitstream.design(choice.board, system, distributed=choice.tape_memory.distributed)

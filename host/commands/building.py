@@ -58,7 +58,8 @@ def chosen(spec: str) -> Choice:
         raise ConfigError(str(error)) from error
 
 
-def machine_on(choice: Choice, geometry: Geometry, config: str | None, slots: int | None = None) -> Config:
+def machine_on(choice: Choice, geometry: Geometry, config: str | None, slots: int | None = None,
+               sites: Mapping[str, str] | None = None) -> Config:
     """The machine for a model on a board: one that is named, or one that suits the board.
 
     Raises
@@ -71,10 +72,10 @@ def machine_on(choice: Choice, geometry: Geometry, config: str | None, slots: in
     from terngen.host.errors import ConfigError
 
     if config is not None:
-        machine = configs.model_config(geometry, config, slots=slots)
+        machine = configs.model_config(geometry, config, slots=slots, sites=sites)
     else:
         source  = choice.tape_memory.timing(choice.clock_hz)
-        fixed   = {"beat_bits": choice.tape_memory.bits, **choice.tape_memory.config, "slots": slots}
+        fixed   = {"beat_bits": choice.tape_memory.bits, **choice.tape_memory.config, "slots": slots, "sites": sites}
         machine = fitted_geometry(geometry, fixed, source,
                                   lambda machine: not lacking(choice, machine))
     width = choice.tape_memory.bits
@@ -94,7 +95,8 @@ def lacking(choice: Choice, machine: Config, octets: int = 0) -> dict[str, tuple
     return {name: (needed[name], there) for name, there in choice.board.cells.items() if needed.get(name, 0) > there}
 
 
-def tape_on(choice: Choice, model: Path, config: str | None, slots: int | None = None) -> Tape:
+def tape_on(choice: Choice, model: Path, config: str | None, slots: int | None = None,
+            sites: Mapping[str, str] | None = None) -> Tape:
     """The tape of a model for a board.
 
     Raises
@@ -114,11 +116,11 @@ def tape_on(choice: Choice, model: Path, config: str | None, slots: int | None =
     with Progress() as progress:
         if model.is_dir():
             geometry = Checkpoint.open(model).geometry
-            machine  = machine_on(choice, geometry, config, slots)
+            machine  = machine_on(choice, geometry, config, slots, sites)
             _check_room(choice, Layout(geometry, machine).beats * machine.beat_bytes)
             tape     = open_model(model, config=machine, progress=progress)
         else:
-            tape = open_model(model, config=config, slots=slots, progress=progress)
+            tape = open_model(model, config=config, slots=slots, sites=sites, progress=progress)
     if tape.config.beat_bits != (choice.tape_memory.bits or tape.config.beat_bits):
         raise ConfigError(f"Tape {model} has beats of {tape.config.beat_bits} bits, but {choice.tape_memory.title} of "
                           f"board {choice.board.name} gives {choice.tape_memory.bits}; convert the checkpoint for it")

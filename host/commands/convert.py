@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from terngen.host.commands.options import config_option, json_option, slots_option, text_option
+from terngen.host.commands.options import (
+    Multipliers,
+    config_option,
+    json_option,
+    multiplier_option,
+    slots_option,
+    text_option,
+)
 
 __all__ = ["convert"]
 
@@ -20,12 +27,13 @@ _COUNTS = ("values", "saturated", "zero")
               help="Tape file to write.")
 @config_option
 @slots_option
+@multiplier_option
 @text_option(required=False, help="Text in UTF-8 to calibrate with.")
 @click.option("--calibration-tokens", type=click.IntRange(min=0), default=32, show_default=True,
               metavar="N", help="Tokens of the text that the golden machine reads, to count what "
                                 "saturates; 0 for none.")
 @json_option
-def convert(checkpoint: Path, output: Path, config: str | None, slots: int | None,
+def convert(checkpoint: Path, output: Path, config: str | None, slots: int | None, sites: Multipliers | None,
             text_file: Path | None, calibration_tokens: int, as_json: bool) -> None:
     """Turn a checkpoint folder into a tape, and report on it.
 
@@ -41,7 +49,7 @@ def convert(checkpoint: Path, output: Path, config: str | None, slots: int | Non
     text   = read_text(text_file) if text_file is not None else None
     source = open_checkpoint(checkpoint, purpose="Conversion")
     # Everything that can be wrong is read before anything is written.
-    machine      = model_config(source.geometry, config or DEFAULT, slots=slots)
+    machine      = model_config(source.geometry, config or DEFAULT, slots=slots, sites=sites)
     what, tokens = _calibration_tokens(source, text, calibration_tokens)
     with Progress() as progress:
         report = compile_tape(source, machine, output, name=source.folder.resolve().name,

@@ -5,12 +5,15 @@ from pathlib import Path
 import click
 
 from terngen.host.commands.options import (
+    Multipliers,
     config_option,
     json_option,
+    multiplier_option,
     seed_option,
     slots_option,
     temperature_option,
 )
+from terngen.hw.contract.config import Sites
 
 __all__ = ["demo"]
 
@@ -30,6 +33,16 @@ def _shipped() -> Path:
     return folder
 
 
+def _products(sites: Sites) -> str:
+    """What multiplies element by element, in words."""
+    chosen = sites.to_dict()
+    if set(chosen.values()) == {"exact"}:
+        return "exact, in multipliers"
+    if "exact" not in chosen.values():
+        return f"{', '.join(sorted(set(chosen.values())))}: additions, and no multiplier in the whole machine"
+    return ", ".join(f"{site} {multiplier}" for site, multiplier in chosen.items())
+
+
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path), metavar="CKPT_OR_TAPE",
               help=f"[default: {_MODEL} of the repository]")
@@ -40,9 +53,10 @@ def _shipped() -> Path:
 @seed_option(1)
 @config_option
 @slots_option
+@multiplier_option
 @json_option
 def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed: int,
-         config: str | None, slots: int | None, as_json: bool) -> None:
+         config: str | None, slots: int | None, sites: Multipliers | None, as_json: bool) -> None:
     """A story, told by hardware that is generated now and simulated cycle by cycle.
 
     While it is told, every value inside the machine is compared with the golden machine.
@@ -61,13 +75,14 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
 
     begin = time.monotonic()
     path  = model or _shipped()
-    tape  = tape_of(path, config=config, slots=slots)
+    tape  = tape_of(path, config=config, slots=slots, sites=sites)
     Language.of_tape(tape).prompt(prompt)       # what is wrong is said before anything that takes long
     say(f"Model      {path}")
     say("Machine    generating Verilog, compiling it to native code (from the cache if it is there)")
     with benched(tape, "sim") as machine:
         say(f"           {tape.config.beat_bits} bits of tape in a cycle, {plural(tape.config.slots, 'slot')}, "
             f"digest {tape.config.digest.hex()}; ready after {time.monotonic() - begin:.1f} s")
+        say(f"Products   {_products(tape.config.sites)}")
         say(f"Tape       {len(tape.image):,} bytes for {tape.model['ternary_weights']:,} ternary "
             f"weights, loaded through the link")
         load(machine.device)

@@ -23,13 +23,13 @@ _BOARDS = ("serial", "mmap")
 _LINK_OCTETS = 1 << 20
 
 
-def tape_of(model: Path, *, config: str | None, **changes: int | None) -> Tape:
+def tape_of(model: Path, *, config: str | None, **changes: Any) -> Tape:
     """The tape of a model, see :func:`~terngen.host.models.open_model`."""
     with Progress() as progress:
         return open_model(model, config=config, progress=progress, **changes)
 
 
-def random_tape(geometry: str, config: str | None, changes: Mapping[str, int | None], memory: str) -> Tape:
+def random_tape(geometry: str, config: str | None, changes: Mapping[str, Any], memory: str) -> Tape:
     """The tape of a published size with random weights, for the machine that fits it or a named one.
 
     Raises

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from terngen.host.commands.machines import geometry_options, published, source_of, step_of
-from terngen.host.commands.options import config_option, json_option, slots_option
+from terngen.host.commands.options import Multipliers, config_option, json_option, multiplier_option, slots_option
 
 __all__ = ["estimate"]
 
@@ -16,13 +16,15 @@ __all__ = ["estimate"]
 @config_option
 @geometry_options
 @slots_option
+@multiplier_option
 @click.option("--memory", metavar="LIST", default="",
               help="Timing of the tape memory, as for bench; without jitter, stalls and channels.")
 @click.option("--clock", metavar="MHZ", type=click.FloatRange(min=0, min_open=True), default=100.0,
               show_default=True, help="Clock of the machine.")
 @json_option
 def estimate(model: Path | None, geometry: str | None, config: str | None, beat_bits: int | None,
-             row_lanes: int | None, lanes: int | None, prefetch: int | None, slots: int | None, memory: str,
+             row_lanes: int | None, lanes: int | None, prefetch: int | None, slots: int | None,
+             sites: Multipliers | None, memory: str,
              clock: float, as_json: bool) -> None:
     """Tell what a token will take, without a machine and without weights.
 
@@ -34,7 +36,8 @@ def estimate(model: Path | None, geometry: str | None, config: str | None, beat_
     if (model is None) == (geometry is None):
         raise click.UsageError("Either a model or --geometry must be given.")
     source  = source_of(memory)
-    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch, "slots": slots}
+    changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch, "slots": slots,
+               "sites": sites}
     if model is not None:
         figures = _of_model(model, config, changes, source, clock)
     else:
@@ -42,7 +45,7 @@ def estimate(model: Path | None, geometry: str | None, config: str | None, beat_
     emit(as_json, figures, _lines(figures))
 
 
-def _of_model(model: Path, config: str | None, changes: dict[str, int | None], source: Any,
+def _of_model(model: Path, config: str | None, changes: dict[str, Any], source: Any,
               clock: float) -> dict[str, Any]:
     from terngen.host import configs
     from terngen.host.convert.checkpoint import Checkpoint
@@ -61,7 +64,7 @@ def _of_model(model: Path, config: str | None, changes: dict[str, int | None], s
         if changes[name] is not None:
             raise ConfigError(f"A tape is made for one machine, so {name} cannot be changed; "
                               f"give the checkpoint instead")
-    tape  = open_model(model, config=config, slots=changes["slots"])
+    tape  = open_model(model, config=config, slots=changes["slots"], sites=changes["sites"])
     parts = [tape.marks[name] for name in ("layers", "head")]
     descriptors = [fields for mark in parts for _, fields, _ in walk(tape.config, tape.image, mark)]
     facts = tape.model
@@ -74,7 +77,7 @@ def _of_model(model: Path, config: str | None, changes: dict[str, int | None], s
                     rows=machine.slots * facts["embedding_beats"], source=source, clock=clock)
 
 
-def _of_geometry(name: str | None, config: str | None, changes: dict[str, int | None], source: Any,
+def _of_geometry(name: str | None, config: str | None, changes: dict[str, Any], source: Any,
                  clock: float) -> dict[str, Any]:
     assert name is not None
     geometry, machine = published(name, config, changes, source)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from terngen.host.commands.building import board_option
-from terngen.host.commands.options import config_option, json_option, slots_option
+from terngen.host.commands.options import Multipliers, config_option, json_option, multiplier_option, slots_option
 
 __all__ = ["generate"]
 
@@ -22,10 +22,12 @@ TOP = "terngen"
 @board_option(required=False, help="Everything that a board needs: Verilog with its pins, constraints, scripts, the "
                                    "tape.")
 @slots_option
+@multiplier_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
               help="Folder for the Verilog and manifest.json.")
 @json_option
 def generate(model: Path | None, config: str | None, also_model: Path | None, board: str | None, slots: int | None,
+             sites: Multipliers | None,
              output: Path, as_json: bool) -> None:
     """Write the Verilog of a machine, and a manifest of it.
 
@@ -39,13 +41,14 @@ def generate(model: Path | None, config: str | None, also_model: Path | None, bo
         raise click.UsageError("A model must be given once.")
     model = model or also_model
     if board is None:
-        return _machine(config, model, slots, output, as_json)
+        return _machine(config, model, slots, sites, output, as_json)
     if model is None:
         raise click.UsageError("A board needs a model.")
-    return _board(board, model, config, slots, output, as_json)
+    return _board(board, model, config, slots, sites, output, as_json)
 
 
-def _board(board: str, model: Path, config: str | None, slots: int | None, output: Path, as_json: bool) -> None:
+def _board(board: str, model: Path, config: str | None, slots: int | None, sites: Multipliers | None, output: Path,
+           as_json: bool) -> None:
     """Everything that a board needs."""
     from terngen.host.commands.building import chosen, manifest_of, tape_on
     from terngen.host.commands.console import emit, working
@@ -53,7 +56,7 @@ def _board(board: str, model: Path, config: str | None, slots: int | None, outpu
 
     choice = chosen(board)
     check_folder(output)
-    tape = tape_on(choice, model, config, slots)
+    tape = tape_on(choice, model, config, slots, sites)
     with working("Generating the board"):
         files = {name: text.encode() for name, text in choice.board.files(
             tape.config, choice.memory, tape.image.tobytes()).items()}
@@ -70,7 +73,8 @@ def _json(manifest: dict[str, Any]) -> bytes:
     return json.dumps(manifest, indent=2).encode() + b"\n"
 
 
-def _machine(config: str | None, model: Path | None, slots: int | None, output: Path, as_json: bool) -> None:
+def _machine(config: str | None, model: Path | None, slots: int | None, sites: Multipliers | None, output: Path,
+             as_json: bool) -> None:
     """A machine without surroundings."""
     import hashlib
     import importlib.metadata
@@ -82,12 +86,12 @@ def _machine(config: str | None, model: Path | None, slots: int | None, output: 
     from terngen.host.models import open_tape
 
     if model is None:
-        machine = configs.machine_config(config or configs.DEFAULT, slots=slots)
+        machine = configs.machine_config(config or configs.DEFAULT, slots=slots, sites=sites)
     elif model.is_dir():
         machine = configs.model_config(Checkpoint.open(model).geometry, config or configs.DEFAULT,
-                                       slots=slots)
+                                       slots=slots, sites=sites)
     else:
-        machine = configs.like(open_tape(model).config, config, slots=slots)
+        machine = configs.like(open_tape(model).config, config, slots=slots, sites=sites)
 
     check_folder(output)
     with working("Generating Verilog"):

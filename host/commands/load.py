@@ -4,7 +4,15 @@ from pathlib import Path
 
 import click
 
-from terngen.host.commands.options import config_option, device_option, json_option, model_argument, slots_option
+from terngen.host.commands.options import (
+    Multipliers,
+    config_option,
+    device_option,
+    json_option,
+    model_argument,
+    multiplier_option,
+    slots_option,
+)
 
 __all__ = ["load"]
 
@@ -15,8 +23,10 @@ __all__ = ["load"]
 @click.option("--check", is_flag=True, help="Only tell which sections the device does not have.")
 @config_option
 @slots_option
+@multiplier_option
 @json_option
-def load(model: Path, device: str, check: bool, config: str | None, slots: int | None, as_json: bool) -> None:
+def load(model: Path, device: str, check: bool, config: str | None, slots: int | None, sites: Multipliers | None,
+         as_json: bool) -> None:
     """Write a tape into the memory of a device, and let the device read it back.
 
     What the device has already, by the check sums that it finds itself, is not sent again: a load that was
@@ -28,7 +38,7 @@ def load(model: Path, device: str, check: bool, config: str | None, slots: int |
     from terngen.host.commands.devices import connected, tape_of
     from terngen.host.errors import DeviceError
 
-    tape = tape_of(model, config=config, slots=slots)
+    tape = tape_of(model, config=config, slots=slots, sites=sites)
     with connected(tape, device) as machine, Progress() as progress:
         begin   = time.monotonic()
         missing = machine.damaged(lambda done, total: progress("Reading the tape back", done, total))

@@ -5,10 +5,12 @@ from pathlib import Path
 import click
 
 from terngen.host.commands.options import (
+    Multipliers,
     config_option,
     device_option,
     json_option,
     model_argument,
+    multiplier_option,
     simulation_options,
     slots_option,
 )
@@ -25,10 +27,12 @@ __all__ = ["logits"]
 @device_option("golden", "sim", "reference")
 @config_option
 @slots_option
+@multiplier_option
 @simulation_options
 @json_option
 def logits(model: Path, tokens_file: Path, out: Path, device: str, config: str | None,
-           slots: int | None, memory: str | None, waveform: str | None, as_json: bool) -> None:
+           slots: int | None, sites: Multipliers | None, memory: str | None, waveform: str | None,
+           as_json: bool) -> None:
     """Logits after every token, each sequence from a zero state."""
     import time
 
@@ -37,7 +41,7 @@ def logits(model: Path, tokens_file: Path, out: Path, device: str, config: str |
     from terngen.host.commands.scoring import scorer
 
     tokens = read_tokens(tokens_file)
-    source = scorer(model, device, config=config, slots=slots, memory=memory, waveform=waveform)
+    source = scorer(model, device, config=config, slots=slots, sites=sites, memory=memory, waveform=waveform)
     check_tokens(tokens, source.vocab)
     shape = (*tokens.shape, source.vocab)
     begin = time.monotonic()

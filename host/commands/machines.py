@@ -78,7 +78,7 @@ def step_of(geometry: Geometry, machine: Config, source: Any, *, head: bool = Tr
                 count=sum(mark.count for mark in parts), source=source)
 
 
-def published(name: str, config: str | None, changes: Mapping[str, int | None], source: Any) -> tuple[Geometry, Config]:
+def published(name: str, config: str | None, changes: Mapping[str, Any], source: Any) -> tuple[Geometry, Config]:
     """A published size, and a machine for it: one that is given, or one that keeps the memory busy."""
     from terngen.host import configs
 
@@ -89,7 +89,7 @@ def published(name: str, config: str | None, changes: Mapping[str, int | None], 
     return geometry, machine
 
 
-def fitted(values: Mapping[str, Any], changes: Mapping[str, int | None], source: Any) -> Config:
+def fitted(values: Mapping[str, Any], changes: Mapping[str, Any], source: Any) -> Config:
     """A machine that keeps the memory busy with a model of these sizes.
 
     The array is one of tables, or one of adders where the first filling, which nothing hides, takes too long.

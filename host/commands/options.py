@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
 from terngen.host.configs import DEFAULT
+from terngen.hw.contract.config import Sites
 
-__all__ = ["config_option", "device_option", "json_option", "model_argument", "seed_option",
-           "simulation_options", "slots_option", "temperature_option", "text_option"]
+__all__ = ["Multipliers", "config_option", "device_option", "json_option", "model_argument", "multiplier_option",
+           "seed_option", "simulation_options", "slots_option", "temperature_option", "text_option"]
 
 model_argument = click.argument("model", metavar="CKPT_OR_TAPE", type=click.Path(path_type=Path))
 
@@ -21,6 +22,29 @@ config_option = click.option(
 
 slots_option = click.option("--slots", type=click.IntRange(min=1),
                             help="Slots of the machine, instead of what the configuration says.")
+
+
+#: Names of multipliers by product, as a configuration has them.
+Multipliers: TypeAlias = dict[str, str]
+
+
+class _Multipliers(click.ParamType):
+    """Multipliers of the products of a machine; becomes what a configuration says of them."""
+
+    name = "multipliers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return Sites.parse(value).to_dict()
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+multiplier_option = click.option(
+    "--multiplier", "sites", metavar="NAME", type=_Multipliers(),
+    help="Multiplier of every element-wise product, instead of what the configuration says: exact, lmul, "
+         "lmul-mitchell, lmul-unbiased or lmul-<offset>; or a list like recurrence=lmul,gate=lmul, in which the others "
+         "are exact.")
 
 
 def simulation_options(command: Callable[..., Any]) -> Callable[..., Any]:

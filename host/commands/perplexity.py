@@ -5,10 +5,12 @@ from pathlib import Path
 import click
 
 from terngen.host.commands.options import (
+    Multipliers,
     config_option,
     device_option,
     json_option,
     model_argument,
+    multiplier_option,
     slots_option,
     text_option,
 )
@@ -24,9 +26,10 @@ __all__ = ["perplexity"]
               help="Stop after N tokens of the text.")
 @config_option
 @slots_option
+@multiplier_option
 @json_option
 def perplexity(model: Path, text_file: Path, device: str, limit_tokens: int | None,
-               config: str | None, slots: int | None, as_json: bool) -> None:
+               config: str | None, slots: int | None, sites: Multipliers | None, as_json: bool) -> None:
     """How well a model foretells a text, read as one stream.
 
     The token that begins a text comes first, then the whole text; the state is never reset. Every
@@ -38,7 +41,7 @@ def perplexity(model: Path, text_file: Path, device: str, limit_tokens: int | No
     from terngen.host.text import Surprise, read_text
 
     text = read_text(text_file)
-    source   = scorer(model, device, config=config, slots=slots)
+    source   = scorer(model, device, config=config, slots=slots, sites=sites)
     surprise = Surprise(source.language().encode(text), limit=limit_tokens)
     with source, Progress() as progress:
         source.reset()

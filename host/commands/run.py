@@ -5,10 +5,12 @@ from pathlib import Path
 import click
 
 from terngen.host.commands.options import (
+    Multipliers,
     config_option,
     device_option,
     json_option,
     model_argument,
+    multiplier_option,
     seed_option,
     simulation_options,
     slots_option,
@@ -30,10 +32,12 @@ __all__ = ["run"]
 @seed_option(0)
 @config_option
 @slots_option
+@multiplier_option
 @simulation_options
 @json_option
 def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, top_k: int | None,
-        seed: int, config: str | None, slots: int | None, memory: str | None, waveform: str | None,
+        seed: int, config: str | None, slots: int | None, sites: Multipliers | None, memory: str | None,
+        waveform: str | None,
         as_json: bool) -> None:
     """Continue a text. It appears on stdout as it is made, the prompt first."""
     import dataclasses
@@ -45,7 +49,7 @@ def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, 
     from terngen.host.errors import ConfigError
     from terngen.host.text import Language, Sampling, Story
 
-    tape = tape_of(model, config=config, slots=slots)
+    tape = tape_of(model, config=config, slots=slots, sites=sites)
     if top_k is not None and top_k > tape.config.top_k:
         raise ConfigError(f"Top-k must be at most {tape.config.top_k}, the candidates that this "
                           f"machine keeps, not {top_k}")

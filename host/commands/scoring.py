@@ -1,7 +1,7 @@
 """Logits after every token of a sequence, from whatever computes them."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -52,8 +52,8 @@ class _Golden:
 
     chunk = 64
 
-    def __init__(self, model: Path, config: str | None, slots: int | None) -> None:
-        self._tape = tape_of(model, config=config, slots=slots)
+    def __init__(self, model: Path, config: str | None, slots: int | None, sites: Mapping[str, str] | None) -> None:
+        self._tape = tape_of(model, config=config, slots=slots, sites=sites)
         self.vocab = self._tape.model["vocab_size"]
 
     def language(self) -> Language:
@@ -84,9 +84,9 @@ class _Device:
 
     chunk = 1
 
-    def __init__(self, model: Path, device: str, config: str | None, slots: int | None,
+    def __init__(self, model: Path, device: str, config: str | None, slots: int | None, sites: Mapping[str, str] | None,
                  **simulation: str | None) -> None:
-        self._tape = tape_of(model, config=config, slots=slots)
+        self._tape = tape_of(model, config=config, slots=slots, sites=sites)
         self.vocab = self._tape.model["vocab_size"]
         self._spec, self._simulation = device, simulation
         self._stack = contextlib.ExitStack()
@@ -142,7 +142,7 @@ class _Reference:
         return self._reference.advance(np.array([tokens]))[0]
 
 
-def scorer(model: Path, device: str, *, config: str | None, slots: int | None,
+def scorer(model: Path, device: str, *, config: str | None, slots: int | None, sites: Mapping[str, str] | None,
            memory: str | None = None, waveform: str | None = None) -> Scorer:
     """What computes the logits of a model.
 
@@ -155,10 +155,10 @@ def scorer(model: Path, device: str, *, config: str | None, slots: int | None,
     """
     check_simulation(device, memory=memory, waveform=waveform)
     if device == "golden":
-        return _Golden(model, config, slots)
+        return _Golden(model, config, slots, sites)
     if device == "reference":
-        if config is not None or slots is not None:
+        if config is not None or slots is not None or sites is not None:
             raise click.UsageError("Device reference computes in float32, without a machine, so "
-                                   "--config and --slots are not for it.")
+                                   "--config, --slots and --multiplier are not for it.")
         return _Reference(model)
-    return _Device(model, device, config, slots, memory=memory, waveform=waveform)
+    return _Device(model, device, config, slots, sites, memory=memory, waveform=waveform)

@@ -5,10 +5,12 @@ from pathlib import Path
 import click
 
 from terngen.host.commands.options import (
+    Multipliers,
     config_option,
     device_option,
     json_option,
     model_argument,
+    multiplier_option,
     simulation_options,
     slots_option,
 )
@@ -21,9 +23,11 @@ __all__ = ["selftest"]
 @device_option("serial", "mmap", "sim", "golden")
 @config_option
 @slots_option
+@multiplier_option
 @simulation_options
 @json_option
-def selftest(model: Path, device: str, config: str | None, slots: int | None, memory: str | None, waveform: str | None,
+def selftest(model: Path, device: str, config: str | None, slots: int | None, sites: Multipliers | None,
+             memory: str | None, waveform: str | None,
              as_json: bool) -> None:
     """Bring up a board step by step: link, memory, a matrix, a layer, a token.
 
@@ -38,7 +42,7 @@ def selftest(model: Path, device: str, config: str | None, slots: int | None, me
     from terngen.host.device import Device
     from terngen.host.errors import GateError
 
-    tape  = tape_of(model, config=config, slots=slots)
+    tape  = tape_of(model, config=config, slots=slots, sites=sites)
     found = []
     with connected(tape, device, memory=memory, waveform=waveform) as machine, Device.open("golden", tape) as golden:
         load(golden)

@@ -6,7 +6,14 @@ from pathlib import Path
 import click
 
 from terngen.host.commands.building import board_option
-from terngen.host.commands.options import config_option, json_option, model_argument, slots_option
+from terngen.host.commands.options import (
+    Multipliers,
+    config_option,
+    json_option,
+    model_argument,
+    multiplier_option,
+    slots_option,
+)
 
 __all__ = ["sim"]
 
@@ -23,8 +30,10 @@ _PATIENCE = 0.25
               help="Let bits on the wires of the serial port take as many cycles as on the board, not four.")
 @config_option
 @slots_option
+@multiplier_option
 @json_option
 def sim(model: Path, board: str, pty: bool, real_time: bool, config: str | None, slots: int | None,
+        sites: Multipliers | None,
         as_json: bool) -> None:
     """Simulate a complete board for a model until interrupted.
 
@@ -41,7 +50,7 @@ def sim(model: Path, board: str, pty: bool, real_time: bool, config: str | None,
     from terngen.sim.pty import PtyBoard
 
     choice = chosen(board)
-    tape   = tape_on(choice, model, config, slots)
+    tape   = tape_on(choice, model, config, slots, sites)
     try:
         with working("Generating and compiling the board"):
             library = compile_board(tape.config, board, image=tape.image.tobytes(), real_time=real_time)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from terngen.host.commands.machines import geometry_options, published, source_of
-from terngen.host.commands.options import config_option, json_option, slots_option
+from terngen.host.commands.options import Multipliers, config_option, json_option, multiplier_option, slots_option
 
 __all__ = ["synth"]
 
@@ -15,6 +15,7 @@ __all__ = ["synth"]
 @config_option
 @geometry_options
 @slots_option
+@multiplier_option
 @click.option("--model", metavar="CKPT_OR_TAPE", help="Make the buffers as large as this model needs.")
 @click.option("--target", type=click.Choice(["ecp5", "xc7", "xcup"]), default="ecp5", show_default=True,
               help="Family whose cells are counted.")
@@ -29,7 +30,8 @@ __all__ = ["synth"]
               help="Clock that placer and router work towards.")
 @json_option
 def synth(component: str, config: str | None, geometry: str | None, beat_bits: int | None, row_lanes: int | None,
-          lanes: int | None, prefetch: int | None, slots: int | None, model: str | None, target: str, dsp: bool,
+          lanes: int | None, prefetch: int | None, slots: int | None, sites: Multipliers | None, model: str | None,
+          target: str, dsp: bool,
           distributed: int, pnr: bool, trim: bool, seed: int, aim: int, as_json: bool) -> None:
     """Measure area and clock of a machine or one of its components with the open tools.
 
@@ -62,18 +64,19 @@ def synth(component: str, config: str | None, geometry: str | None, beat_bits: i
     if geometry is not None:
         if model is not None:
             raise click.UsageError("Either a model or --geometry can be given, not both.")
-        _, machine = published(geometry, config, {**changes, "slots": slots}, source_of(""))
+        _, machine = published(geometry, config, {**changes, "slots": slots, "sites": sites}, source_of(""))
     elif any(value is not None for value in changes.values()):
         raise click.UsageError("Beats, rows of a beat, lanes and prefetch can only be given with --geometry.")
     elif model is None:
-        machine = configs.machine_config(config or configs.DEFAULT, slots=slots)
+        machine = configs.machine_config(config or configs.DEFAULT, slots=slots, sites=sites)
     elif Path(model).is_dir():
-        machine = configs.model_config(Checkpoint.open(Path(model)).geometry, config or configs.DEFAULT, slots=slots)
+        machine = configs.model_config(Checkpoint.open(Path(model)).geometry, config or configs.DEFAULT, slots=slots,
+                                       sites=sites)
     else:
-        machine = configs.like(open_tape(Path(model)).config, config, slots=slots)
+        machine = configs.like(open_tape(Path(model)).config, config, slots=slots, sites=sites)
 
     if component == "onchip":
-        tape    = tape_of(Path(str(model)), config=config, slots=slots)
+        tape    = tape_of(Path(str(model)), config=config, slots=slots, sites=sites)
         machine = tape.config
 
     def make() -> Any:

@@ -20,12 +20,17 @@ PATH = click.Path(path_type=Path)
               help="Tokens in the vocabulary, every ASCII octet among them.")
 @click.option("--tokenizer", "tokenizer_file", type=PATH,
               help="Use this tokenizer.json; do not learn one.")
+@click.option("--start", "start_folder", type=PATH, metavar="CKPT",
+              help="Begin with the weights of this checkpoint, and use its tokenizer.")
 @click.option("--steps", type=int, required=True)
 @click.option("--batch", type=int, default=64, show_default=True, help="Streams a step.")
 @click.option("--window", type=int, default=256, show_default=True, help="Tokens of a stream a step.")
 @click.option("--rate", type=float, default=4e-3, show_default=True, help="Highest learning rate.")
 @click.option("--weight-decay", type=float, default=0.1, show_default=True)
 @click.option("--dropout", type=float, default=0.0, show_default=True)
+@click.option("--multiplier", metavar="NAME",
+              help="Compute the forward pass as a machine with this multiplier does: exact, lmul, lmul-mitchell, "
+                   "lmul-unbiased or lmul-<offset>.  [default: in float32]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--device", default="", help="PyTorch device.  [default: cuda where there is one]")
 @click.option("--compile/--no-compile", "fused", default=None, help="[default: on a cuda device]")
@@ -38,14 +43,17 @@ PATH = click.Path(path_type=Path)
               help="Folder of the checkpoint; must not exist yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print the final report as JSON on stdout.")
 def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, intermediate: int | None,
-          vocab: int, tokenizer_file: Path | None, steps: int, batch: int, window: int, rate: float,
-          weight_decay: float, dropout: float, seed: int, device: str, fused: bool | None, every: int,
+          vocab: int, tokenizer_file: Path | None, start_folder: Path | None, steps: int, batch: int, window: int,
+          rate: float,
+          weight_decay: float, dropout: float, multiplier: str | None, seed: int, device: str, fused: bool | None,
+          every: int,
           state: Path | None, output: Path, as_json: bool) -> None:
     """Train a MatMul-free language model and save it in the public checkpoint format.
 
     The same seed gives the same model on the same CPU; a GPU adds in an order of its own.
     """
     from terngen.host.commands.console import emit, note
+    from terngen.host.convert.checkpoint import Checkpoint
     from terngen.host.errors import OutputError, ToolError
     from terngen.host.files import output_folder, read_text
     from terngen.host.train import data
@@ -55,7 +63,7 @@ def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, interm
         config = ModelConfig(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers,
                              intermediate_size=intermediate)
         schedule = Recipe(steps=steps, batch=batch, window=window, rate=rate, dropout=dropout,
-                          weight_decay=weight_decay, seed=seed)
+                          weight_decay=weight_decay, multiplier=multiplier, seed=seed)
         data.check_vocab(vocab)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -69,6 +77,9 @@ def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, interm
     data.check_length(len(whole), batch, window, "octets")
     measured = read_text(valid)
     data.check_text(measured, f"Text {valid}")
+    start     = Checkpoint.open(start_folder) if start_folder is not None else None
+    if tokenizer_file is None and start is not None:
+        tokenizer_file = start.tokenizer
     tokenizer = data.read_tokenizer(tokenizer_file) if tokenizer_file is not None else None
 
     try:
@@ -87,7 +98,7 @@ def train(texts: tuple[Path, ...], valid: Path, hidden: int, layers: int, interm
     # Opened before the work, so that a place that cannot be written is known at once.
     with output_folder(output) as folder:
         model, tokenizer, report = recipe.train(
-            whole, measured, config, schedule, tokenizer=tokenizer, device=device, every=every,
+            whole, measured, config, schedule, tokenizer=tokenizer, start=start, device=device, every=every,
             fused=device.startswith("cuda") if fused is None else fused,
             state=state, say=note)
         complete = folder / "complete"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from terngen.host.train.scan import scan
 from terngen.host.train.settings import ModelConfig
 
-__all__ = ["SCALE_FLOOR", "BitLinear", "HGRNBit", "rms_norm", "ternary"]
+__all__ = ["MLP", "SCALE_FLOOR", "Attention", "BitLinear", "HGRNBit", "Norm", "rms_norm", "ternary", "ternary_sums"]
 
 #: The epsilon of the norm inside every BitLinear: the default of the public fused kernel, which never
 #: receives the one of the configuration.
@@ -38,6 +38,15 @@ def ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(weight * (1 / mean)).clamp(-1, 1), mean
 
 
+def ternary_sums(codes: Tensor, codes8: Tensor, trits: Tensor, trits8: Tensor) -> Tensor:
+    """``codes @ trits.T``, exactly; each factor is given twice, once in int8."""
+    tokens = codes.numel() // codes.shape[-1]
+    # The limits of the int8 product of cuBLAS.
+    if codes.is_cuda and tokens > 16 and trits.shape[0] % 8 == trits.shape[1] % 8 == 0:
+        return torch._int_mm(codes8.flatten(0, -2), trits8.t()).unflatten(0, codes.shape[:-1])
+    return F.linear(codes, trits)
+
+
 class _TernaryProduct(torch.autograd.Function):
     """Product of int8 activations with ternary weights; the gradient passes straight through rounding.
 
@@ -55,13 +64,7 @@ class _TernaryProduct(torch.autograd.Function):
         # What travels to the backward pass, in a quarter of the memory.
         codes8, trits8 = codes.to(torch.int8), trits.to(torch.int8)
         ctx.save_for_backward(codes8, scale, trits8, mean)
-        tokens = y.numel() // y.shape[-1]
-        # The limits of the int8 product of cuBLAS.
-        if y.is_cuda and tokens > 16 and weight.shape[0] % 8 == weight.shape[1] % 8 == 0:
-            sums = torch._int_mm(codes8.flatten(0, -2), trits8.t()).unflatten(0, y.shape[:-1])
-        else:
-            sums = F.linear(codes, trits)
-        return sums * (mean / scale)
+        return ternary_sums(codes, codes8, trits, trits8) * (mean / scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:

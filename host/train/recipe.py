@@ -17,12 +17,16 @@ from safetensors.torch import save as to_safetensors
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import InputError
 from terngen.host.files import replacing
 from terngen.host.train import data
+from terngen.host.train.machine import MachineModel
 from terngen.host.train.model import SCALE_FLOOR, BitLinear, HGRNBit, ternary
 from terngen.host.train.settings import ModelConfig, Recipe
 from terngen.host.train.stepper import Stepper
+from terngen.hw.contract.config import Sites
+from terngen.hw.contract.floats import Multiplier
 
 __all__ = ["bits_per_byte", "save", "settled", "train"]
 
@@ -119,8 +123,22 @@ class _Point:
         self.step, self.seconds, self.first = point.step, point.seconds, point.first
 
 
+def _model(config: ModelConfig, recipe: Recipe) -> HGRNBit:
+    if recipe.multiplier is None:
+        return HGRNBit(config, dropout=recipe.dropout)
+    return MachineModel(config, Sites.all(Multiplier.parse(recipe.multiplier)), dropout=recipe.dropout)
+
+
+def _begin(model: HGRNBit, start: Checkpoint) -> None:
+    """Give a model the weights of a checkpoint."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    if wanted != start.geometry.tensors:
+        raise InputError(f"Checkpoint {start.folder} must have the sizes of the model that is trained")
+    model.load_state_dict({name: torch.from_numpy(start.tensor(name)) for name in wanted})
+
+
 def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
-          tokenizer: Tokenizer | None = None, device: str = "cpu", fused: bool = False,
+          tokenizer: Tokenizer | None = None, start: Checkpoint | None = None, device: str = "cpu", fused: bool = False,
           every: int = 1000, state: Path | None = None,
           say: Callable[[str], None] = print) -> tuple[HGRNBit, Tokenizer, dict[str, Any]]:
     """Train a model.
@@ -131,6 +149,8 @@ def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
         Plain ASCII, one paragraph a line; `valid` is only measured.
     tokenizer : :class:`tokenizers.Tokenizer`, optional
         Otherwise one of `config.vocab_size` tokens is learned from `text`.
+    start : :class:`Checkpoint`, optional
+        Weights to begin with.
     fused : :class:`bool`
         Compile the training step with ``torch.compile``.
     every : :class:`int`
@@ -145,7 +165,7 @@ def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
     Raises
     ------
     InputError
-        If a text is empty, not ASCII, or too short, or if tokenizer and model do not fit.
+        If a text is empty, not ASCII, or too short, or if tokenizer, weights and model do not fit.
     """
     data.check_text(text, "Training text")
     data.check_text(valid, "Validation text")
@@ -164,11 +184,14 @@ def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
     if device.startswith("cuda"):
         # What is left in float32 is either exact in TF32 (products of small integers) or a gradient.
         torch.set_float32_matmul_precision("high")
-    model   = HGRNBit(config, dropout=recipe.dropout).to(device)
+    model   = _model(config, recipe)
+    if start is not None:
+        _begin(model, start)
+    model   = model.to(device)
     stepper = Stepper(model, recipe, tokens, fused=fused)
     point   = _Point(json.dumps([
         dataclasses.asdict(config), dataclasses.asdict(recipe), torch.device(device).type,
-        hashlib.sha256(places.tobytes()).hexdigest()]))
+        hashlib.sha256(places.tobytes()).hexdigest(), start.folder.name if start is not None else None]))
     if state is not None and state.exists():
         point.read(state, stepper)
         say(f"Going on from {state} after {point.step} steps")
@@ -198,5 +221,5 @@ def train(text: str, valid: str, config: ModelConfig, recipe: Recipe, *,
         "tokens": len(tokens), "bytes": len(text),
         "valid_tokens": len(valid_tokens), "valid_bytes": len(valid),
         "ternary_weights": config.ternary_weights, "seconds": round(point.seconds, 1),
-        **dataclasses.asdict(recipe),
+        **dataclasses.asdict(recipe), "start": start.folder.name if start is not None else None,
     }

@@ -1,11 +1,12 @@
-"""The scan and its gradient as one Triton kernel each: they read and write each value once."""
+"""The scan and its gradient, and the recurrence of the machine, as one Triton kernel each: they read and write
+each value once."""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["launch", "launch_backward"]
+__all__ = ["launch", "launch_backward", "launch_recurrence"]
 
 #: Steps of time and channels of a tile; the fastest of those tried from 16 x 16 to 128 x 32.
 TIME, CHANNELS = 64, 32
@@ -67,6 +68,59 @@ def _backward_kernel(grad, forget, state, states, grad_forget, grad_update, grad
     tl.store(grad_state + sequence * D + channel, carry * first, mask=channel < D)
 
 
+@triton.jit
+def _limit(sign, magnitude, SMALLEST: tl.constexpr, LARGEST: tl.constexpr):
+    return (tl.where(magnitude < SMALLEST, 0, tl.minimum(magnitude, LARGEST) | sign)).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _rounded(value, DROP: tl.constexpr, SMALLEST: tl.constexpr, LARGEST: tl.constexpr):
+    word = value.to(tl.int32, bitcast=True)
+    magnitude = word & 0x7FFFFFFF
+    magnitude = (magnitude + ((1 << (DROP - 1)) - 1) + ((magnitude >> DROP) & 1)) & -(1 << DROP)
+    return _limit(word ^ (word & 0x7FFFFFFF), magnitude, SMALLEST, LARGEST)
+
+
+@triton.jit
+def _add(a, b, DROP: tl.constexpr, SMALLEST: tl.constexpr, LARGEST: tl.constexpr):
+    # Rounded in float64, whose mantissa is 29 bits longer.
+    word = (a.to(tl.float64) + b.to(tl.float64)).to(tl.int64, bitcast=True)
+    word = (word + ((1 << (DROP + 28)) - 1) + ((word >> (DROP + 29)) & 1)) & -(1 << (DROP + 29))
+    word = word.to(tl.float64, bitcast=True).to(tl.float32).to(tl.int32, bitcast=True)
+    return _limit(word ^ (word & 0x7FFFFFFF), word & 0x7FFFFFFF, SMALLEST, LARGEST)
+
+
+@triton.jit
+def _recurrence_kernel(weights, candidates, state, states, T, D, DROP: tl.constexpr, SMALLEST: tl.constexpr,
+                       LARGEST: tl.constexpr, OFFSET: tl.constexpr, GATED: tl.constexpr, EXACT: tl.constexpr,
+                       CHANNELS: tl.constexpr):
+    sequence = tl.program_id(0).to(tl.int64)
+    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    mask = channel < D
+    h = tl.load(state + sequence * D + channel, mask=mask, other=0.0)
+    for time in range(T):
+        place = (sequence * T + time) * D + channel
+        z = tl.load(weights + place, mask=mask, other=0.0)
+        c = tl.load(candidates + place, mask=mask, other=0.0)
+        d = _add(c, -h, DROP, SMALLEST, LARGEST)
+        if EXACT:
+            change = _rounded(z * d, DROP, SMALLEST, LARGEST)
+        else:
+            a = z.to(tl.int32, bitcast=True)
+            b = d.to(tl.int32, bitcast=True)
+            sign = (a ^ b) ^ ((a ^ b) & 0x7FFFFFFF)
+            a = a & 0x7FFFFFFF
+            b = b & 0x7FFFFFFF
+            total = (a - (127 << 23)) + b
+            if GATED:
+                total = tl.where(((a & 0x7FFFFF) != 0) & ((b & 0x7FFFFF) != 0), total + OFFSET, total)
+            else:
+                total = total + OFFSET
+            change = _limit(sign, tl.where((a == 0) | (b == 0), 0, total), SMALLEST, LARGEST)
+        h = _add(h, change, DROP, SMALLEST, LARGEST)
+        tl.store(states + place, h, mask=mask)
+
+
 def launch(forget: Tensor, update: Tensor, state: Tensor) -> Tensor:
     """Compute :func:`~terngen.host.train.scan.scan` of contiguous float32 tensors on a GPU."""
     sequences, length, channels = update.shape
@@ -86,3 +140,14 @@ def launch_backward(grad: Tensor, forget: Tensor, state: Tensor,
     _backward_kernel[grid](grad, forget, state, states, grad_forget, grad_update, grad_state,
                            length, channels, TIME, CHANNELS, num_warps=4)
     return grad_forget, grad_update, grad_state
+
+
+def launch_recurrence(weights: Tensor, candidates: Tensor, state: Tensor, *, drop: int, smallest: int, largest: int,
+                      offset: int, gated: bool, exact: bool) -> Tensor:
+    """Compute :func:`~terngen.host.train.arithmetic.recurrence` of contiguous float32 tensors on a GPU."""
+    sequences, length, channels = candidates.shape
+    states = torch.empty_like(candidates)
+    grid = (sequences, triton.cdiv(channels, CHANNELS))
+    _recurrence_kernel[grid](weights, candidates, state, states, length, channels, drop, smallest, largest, offset,
+                             gated, exact, CHANNELS, num_warps=1)
+    return states

@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import Any
 
+from terngen.hw.contract.floats import Multiplier
+
 __all__ = ["ModelConfig", "Recipe"]
 
 
@@ -90,8 +92,12 @@ class Recipe:
     weight_decay: float = 0.1
     dropout: float = 0.0
     seed: int = 0
+    #: Multiplier of every product of the machine whose arithmetic the forward pass has; in float32 without one.
+    multiplier: str | None = None
 
     def __post_init__(self) -> None:
+        if self.multiplier is not None:
+            Multiplier.parse(self.multiplier)
         for name in ("steps", "batch", "window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name.capitalize()} must be at least 1, not {getattr(self, name)!r}")

@@ -68,6 +68,28 @@ class Sites:
         """The same multiplier everywhere."""
         return cls(**{field.name: multiplier for field in dataclasses.fields(cls)})
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Multipliers as ``lmul``, ``recurrence=lmul,gate=lmul`` or ``lmul,norm=exact``; where nothing is said, exact.
+
+        Raises
+        ------
+        ValueError
+            If there is no such product or multiplier.
+        """
+        chosen: dict[str, Multiplier] = {}
+        names = [field.name for field in dataclasses.fields(cls)]
+        for part in text.split(","):
+            name, equals, multiplier = part.rpartition("=")
+            if equals and name not in names:
+                raise ValueError(f"Product must be one of {', '.join(names)}, not {name!r}")
+            chosen |= dict.fromkeys([name] if equals else names, Multiplier.parse(multiplier))
+        return cls(**chosen)
+
+    def to_dict(self) -> dict[str, str]:
+        """Names of multipliers by product."""
+        return {field.name: str(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -282,8 +304,7 @@ class Config:
             del values["embedding"]
         else:
             values["embedding"] = str(self.embedding)
-        values["sites"]   = {field.name: str(getattr(self.sites, field.name))
-                             for field in dataclasses.fields(Sites)}
+        values["sites"]   = self.sites.to_dict()
         return values
 
     @classmethod

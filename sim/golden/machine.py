@@ -101,6 +101,8 @@ class GoldenMachine:
         self.image   = image
         self.slots   = config.slots if slots is None else slots
         self.observe: Callable[[Event], None] | None = None
+        #: Called with the name of a site and the operands of its products, which can be broadcast.
+        self.observe_products: Callable[[str, Codes, Codes], None] | None = None
         self._steps:      dict[tape.Mark, list[_Step]] = {}
         self._matrices:   dict[tuple[int, int, int], np.ndarray] = {}
         self._parameters: dict[tuple[int, int], Codes] = {}
@@ -245,7 +247,7 @@ class GoldenMachine:
 
     def _execute(self, beat: int, fields: Mapping[str, Any], octets: np.ndarray,
                  on: np.ndarray, vocab: int) -> None:
-        config, fmt, sites = self.config, self.config.path, self.config.sites
+        config, fmt = self.config, self.config.path
         op, length = fields["opcode"], fields["length"]
         longest = tape.longest(config, op, source=fields["source"])
         if not 0 < length <= longest:
@@ -261,8 +263,7 @@ class GoldenMachine:
         if op is Op.QUANTISE:
             if len(self._codes) == 2:
                 raise MachineFault(f"No bank is free for the codes at beat {beat}")
-            product = formats.multiply(fmt, self.y[on, :length], self.factor[on, None],
-                                       sites.quantise)
+            product = self._product("quantise", self.y[on, :length], self.factor[on, None])
             codes   = np.zeros((self.slots, length), np.int64)
             codes[on] = formats.to_int8(fmt, product)
             self._codes.append(_Bank(codes, self.peak.copy()))
@@ -274,12 +275,12 @@ class GoldenMachine:
 
         w = self._weights(beat, fields, octets)
         if op is Op.SCAN:
-            y = formats.multiply(fmt, self.x[on, :length], w, sites.norm)
+            y = self._product("norm", self.x[on, :length], w)
             self._scan(op, beat, on, y, {})
             return
         if op is Op.SQUARE:
             source = self.t1 if fields["source"] else self.x
-            y = formats.multiply(fmt, source[on, :length], w, sites.norm)
+            y = self._product("norm", source[on, :length], w)
             self._square(on, y, first=fields["first"])
             scalars = {}
             if fields["last"]:
@@ -299,43 +300,51 @@ class GoldenMachine:
                                f"{bank.values.shape[1]}")
         self.sums = bank.values
         acc   = bank.values[on]                                         # (slots, length)
-        scale = formats.multiply(fmt, np.int64(fields["scale"]), bank.peak[on], sites.dequantise)
-        scale = formats.multiply(fmt, scale, self.root[on], sites.dequantise)
+        scale = self._product("dequantise", np.full(1, fields["scale"], np.int64), bank.peak[on])
+        scale = self._product("dequantise", scale, self.root[on])
         if op is Op.LOGITS:
             self._logits(beat, on, acc, scale, first=fields["first"], vocab=vocab)
             return
-        v = formats.multiply(fmt, formats.from_int(fmt, acc), scale[:, None], sites.dequantise)
+        v = self._product("dequantise", formats.from_int(fmt, acc), scale[:, None])
 
         if op is Op.GATE:
-            z = formats.multiply(fmt, formats.sigmoid(fmt, formats.negate(fmt, v)), w, sites.gate)
+            z = self._product("gate", formats.sigmoid(fmt, formats.negate(fmt, v)), w)
             self.t0[on, :length] = z
             self._report(op, beat, on, {"acc": acc, "weighted": z}, scale=scale)
         elif op is Op.STORE:
             self.t1[on, :length] = v
-            y = formats.multiply(fmt, v, w, sites.norm)
+            y = self._product("norm", v, w)
             self._square(on, y, first=fields["first"])
             self._report(op, beat, on, {"acc": acc, "value": v, "weighted": y}, scale=scale)
         elif op is Op.SILU:
-            value = formats.silu(fmt, v, sites.silu)
+            value = self._silu(v)
             self.t0[on, :length] = value
             self._report(op, beat, on, {"acc": acc, "value": value}, scale=scale)
         elif op is Op.MLGRU:
             h = self._recurrence(on, v, fields["place"] * config.lanes)
-            u = formats.multiply(fmt, self.t1[on, :length], formats.silu(fmt, h, sites.silu),
-                                 sites.output)
+            u = self._product("output", self.t1[on, :length], self._silu(h))
             self.t1[on, :length] = u
-            y = formats.multiply(fmt, u, w, sites.norm)
+            y = self._product("norm", u, w)
             self._scan(op, beat, on, y, {"acc": acc, "value": u, "state": h}, scale=scale)
         elif op is Op.GLU:
-            t = formats.multiply(fmt, self.t0[on, :length], v, sites.glu)
+            t = self._product("glu", self.t0[on, :length], v)
             self.t1[on, :length] = t
-            y = formats.multiply(fmt, t, w, sites.norm)
+            y = self._product("norm", t, w)
             self._scan(op, beat, on, y, {"acc": acc, "value": t}, scale=scale)
         elif op is Op.RESIDUAL:
             x = formats.add(fmt, self.x[on, :length], v)
             self.x[on, :length] = x
-            y = formats.multiply(fmt, x, w, sites.norm)
+            y = self._product("norm", x, w)
             self._scan(op, beat, on, y, {"acc": acc, "value": x}, scale=scale)
+
+    def _product(self, site: str, a: Codes, b: Codes) -> Codes:
+        """Products of one site."""
+        if self.observe_products is not None:
+            self.observe_products(site, a, b)
+        return formats.multiply(self.config.path, a, b, getattr(self.config.sites, site))
+
+    def _silu(self, values: Codes) -> Codes:
+        return self._product("silu", values, formats.sigmoid(self.config.path, values))
 
     def _matvec(self, beat: int, fields: Mapping[str, Any], octets: np.ndarray,
                 on: np.ndarray) -> None:
@@ -365,21 +374,23 @@ class GoldenMachine:
         fmt = self.config.path
         if first:
             self.squares[on] = 0
+        if self.observe_products is not None:
+            self.observe_products("square", y, y)
         self.squares[on] = formats.accumulate(fmt, self.squares[on],
                                               formats.square(fmt, y, self.config.sites.square))
 
     def _recurrence(self, on: np.ndarray, v: Codes, start: int) -> Codes:
         """``h = h + z * (silu(v) - h)``, one product per state element."""
-        fmt, sites = self.config.path, self.config.sites
+        fmt    = self.config.path
         length = v.shape[1]
         if start + length > self.config.state:
             raise MachineFault(f"State up to element {start + length} is needed; this machine "
                                f"has {self.config.state}")
-        c = formats.silu(fmt, v, sites.silu)
+        c = self._silu(v)
         z = self.t0[on, :length]
 
         def update(h: Codes, z: Codes, c: Codes) -> Codes:
-            change = formats.multiply(fmt, z, formats.subtract(fmt, c, h), sites.recurrence)
+            change = self._product("recurrence", z, formats.subtract(fmt, c, h))
             return formats.add(fmt, h, change)
 
         place = slice(start, start + length)

@@ -24,6 +24,8 @@ ARGUMENTS = {
     "bench":      ["bench", "fairy.tape", "--tokens", "1", "--prompt", "2"],
     "synth":      ["synth", "to-int8"],
     "lmul":       ["lmul", "errors"],
+    "accuracy":   ["accuracy", "fairy.tape", "--text", "text.txt", "--tokens", "16", "--together"],
+    "energy":     ["energy", "--geometry", "370m"],
     "boards":     ["boards"],
     "program, terngen load, terngen selftest": ["selftest", "fairy.tape", "--device", "golden"],
 }

@@ -79,6 +79,7 @@ def test_valid_wrong(text, tmp_path):
     (["--rate", "nan"], "Rate must be a positive number, not nan"),
     (["--weight-decay", -1], "Weight decay must be at least 0 and below 1 / rate, not -1.0"),
     (["--dropout", 1], "Dropout must be at least 0 and below 1, not 1.0"),
+    (["--multiplier", "fast"], "Multiplier must be exact, lmul, lmul-mitchell, lmul-unbiased or lmul-<offset>, not"),
     (["--vocab", 100], "Vocabulary must be at least 131, not 100"),
 ])
 def test_options_wrong(text, tmp_path, options, message):

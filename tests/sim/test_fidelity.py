@@ -12,7 +12,7 @@ from terngen.host.compile import default_config
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.hw.contract.config import Sites
 from terngen.hw.contract.formats import EXACT, LMUL, Multiplier
-from terngen.sim.fidelity import Fidelity, encoded, golden_logits, main, parse_sites, reference_logits
+from terngen.sim.fidelity import Fidelity, encoded, golden_logits, main, reference_logits
 
 #: What is promised of the trained checkpoint with exact multipliers in the default format.
 AGREEMENT, DIVERGENCE = 0.99, 3e-4
@@ -85,14 +85,14 @@ def test_fidelity_of_equals():
 
 
 def test_sites():
-    assert parse_sites("exact") == Sites()
-    assert parse_sites("lmul") == Sites.all(LMUL)
-    assert parse_sites("recurrence=lmul,glu=lmul-7") == Sites(recurrence=LMUL, glu=Multiplier("lmul-7"))
-    assert parse_sites("lmul,norm=exact") == dataclasses.replace(Sites.all(LMUL), norm=EXACT)
+    assert Sites.parse("exact") == Sites()
+    assert Sites.parse("lmul") == Sites.all(LMUL)
+    assert Sites.parse("recurrence=lmul,glu=lmul-7") == Sites(recurrence=LMUL, glu=Multiplier("lmul-7"))
+    assert Sites.parse("lmul,norm=exact") == dataclasses.replace(Sites.all(LMUL), norm=EXACT)
     with pytest.raises(ValueError, match=r"^Product must be one of dequantise, norm, .*, not 'nrom'$"):
-        parse_sites("nrom=lmul")
+        Sites.parse("nrom=lmul")
     with pytest.raises(ValueError, match=r"^Multiplier must be exact, lmul, "):
-        parse_sites("fast")
+        Sites.parse("fast")
 
 
 def test_command(trained, tmp_path):

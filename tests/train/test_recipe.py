@@ -11,11 +11,14 @@ from terngen.host.cli import cli
 from terngen.host.compile import compile_tape, default_config
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import InputError
+from terngen.host.models import open_model
 from terngen.host.text import Language, Surprise
 from terngen.host.train import data, recipe
 from terngen.host.train.model import ternary
 from terngen.host.train.settings import ModelConfig, Recipe
+from terngen.hw.contract.config import Sites
 from terngen.sim.golden.reference import Reference
+from terngen.sim.golden.sequence import Sequence
 
 pytestmark = pytest.mark.train
 
@@ -94,6 +97,40 @@ def test_bits_per_byte_is_what_perplexity_says(trained, text):
         surprise.add(reference.advance(np.array([part]))[0])
     assert surprise.octets == len(text)
     assert surprise.bits_per_byte == pytest.approx(json.loads(result.stdout)["bits_per_byte"], rel=1e-3)
+
+
+@pytest.mark.parametrize("multiplier", ["exact", "lmul"])
+def test_multiplier(text, text_file, tmp_path, multiplier):
+    """The model learns, and its measure is that of a machine with this multiplier, to the last digit."""
+    result = command(text_file, tmp_path / "model", "--steps", 60, "--every", 30, "--multiplier", multiplier, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["multiplier"] == multiplier
+    assert report["bits_per_byte"] < 0.6 * report["first_bits_per_byte"]
+    checkpoint = Checkpoint.open(tmp_path / "model")
+    tape       = open_model(tmp_path / "model", sites=Sites.parse(multiplier).to_dict())
+    surprise   = Surprise(Language.of_checkpoint(checkpoint).encode(text))
+    sequence   = Sequence(tape)
+    while part := surprise.due(64):
+        surprise.add(sequence.advance(part))
+    assert surprise.bits_per_byte == pytest.approx(report["bits_per_byte"], rel=1e-6)
+
+
+def test_start(trained, text_file, tmp_path):
+    """A run begins with the weights and the tokenizer of a checkpoint."""
+    again = ["--steps", 1, "--start", trained[0], "--rate", 1e-9, "--weight-decay", 0, "--json"]
+    result = command(text_file, tmp_path / "model", *again)
+    assert result.exit_code == 0, result.output
+    before, after = json.loads(trained[1].stdout), json.loads(result.stdout)
+    assert after["bits_per_byte"] == pytest.approx(before["bits_per_byte"], rel=1e-3)
+    assert after["start"] == "model"
+    assert (tmp_path / "model" / "tokenizer.json").read_text() == (trained[0] / "tokenizer.json").read_text()
+
+
+def test_start_of_other_sizes(trained, text_file, tmp_path):
+    result = command(text_file, tmp_path / "model", "--steps", 1, "--start", trained[0], "--layers", 3)
+    assert result.exit_code == 8
+    assert f"Checkpoint {trained[0]} must have the sizes of the model that is trained" in result.stderr
 
 
 def test_seed(text):

@@ -16,6 +16,7 @@ COMMANDS = {
     "logits":     ["logits", "{model}", "--tokens", "tokens.npy", "--out", "out"],
     "reference":  ["logits", "{model}", "--tokens", "tokens.npy", "--out", "out", "--device", "reference"],
     "perplexity": ["perplexity", "{model}", "--text", "text"],
+    "accuracy":   ["accuracy", "{model}", "--text", "text", "--together"],
     "run":        ["run", "{model}", "--prompt", "x"],
     "bench":      ["bench", "{model}"],
     "demo":       ["demo", "--model", "{model}"],

@@ -107,5 +107,30 @@ def test_demo(terngen, speaking):
     for part in found["text"].split("\n\n"):
         assert part in lines
     assert "a fox" in found["text"]
+    assert re.search(r"^Products +exact, in multipliers$", lines, re.MULTILINE)
     assert re.search(r"^gate +pass: [\d,]+ values compared, 0 differ$", lines, re.MULTILINE)
     assert re.search(r"^attainment +\d+\.\d % ", lines, re.MULTILINE)
+
+
+def test_demo_without_multiplier(terngen, speaking):
+    """What `make demo-lmul` does, with a smaller model."""
+    words = ["demo", "--model", speaking, "--tokens", 6, "--prompt", "a fox", "--multiplier", "lmul"]
+    found = terngen(*words, "--json").values
+    assert found["made"] == 6
+    assert (found["gate"], found["mismatches"]) == ("pass", 0)
+    assert re.search(r"^Products +lmul: additions, and no multiplier in the whole machine$", terngen(*words).stdout,
+                     re.MULTILINE)
+    # Whoever plays the same model on a golden machine with L-Mul gets the text.
+    run = ["run", speaking, "--prompt", "a fox", "--tokens", 6, "--temperature", 0.7, "--seed", 1, "--json"]
+    assert "a fox" + terngen(*run, "--multiplier", "lmul").values["text"] in found["text"]
+
+
+@pytest.mark.long
+def test_demo_lmul_shipped(root, terngen):
+    """`make demo-lmul`, shorter."""
+    found = terngen("demo", "--model", root / "models" / "fairy-5m-lmul", "--multiplier", "lmul", "--tokens", 10,
+                    "--json").values
+    assert found["made"] == 10
+    assert (found["gate"], found["mismatches"]) == ("pass", 0)
+    assert found["text"].startswith("Once upon a time")
+
