@@ -1,0 +1,68 @@
+"""docs/serving.md says what clients see."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = [sys.executable, "-c", "from terngen.host.cli import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def page(root):
+    return (root / "docs" / "serving.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def address(root, page, tmp_path_factory):
+    """Where the server of the page is."""
+    [words] = re.findall(r"^    terngen (serve .*)$", page, re.MULTILINE)
+    with subprocess.Popen([*PROGRAM, *words.split(), "--port", "0", "--json"], cwd=root, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            found = json.loads(process.stdout.readline())
+            assert found.keys() == {"address", "model", "device", "digest", "slots", "chat"}
+            yield found["address"].removeprefix("http://127.0.0.1:")
+        finally:
+            process.terminate()
+
+
+def without_chance(text):
+    """Equal for equal answers."""
+    text = re.sub(r'"(cmpl|chatcmpl)-[0-9a-f]+"', '"ID"', text)
+    return re.sub(r'"(created|seconds)":[\d.]+', r'"\1":N', text).strip()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_console(page, address):
+    """Each command prints what is below it."""
+    [block] = re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    examples = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+    assert len(examples) == 7
+    for line, _, printed in (example.partition("\n") for example in examples):
+        actual = subprocess.run(["bash", "-c", line.replace(":8080", ":" + address)], text=True, capture_output=True,
+                                timeout=60).stdout
+        assert without_chance(actual) == without_chance(printed), line
+
+
+def test_python(page, address):
+    """OpenAI's client, as it is shown."""
+    [block] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        names = {}
+        exec(compile(block.replace(":8080", ":" + address), "serving.md", "exec"), names)
+    names["client"].close()
+    assert len(said.getvalue()) > 20
+
+
+def test_options(page, terngen):
+    """An option on the page is one of the command."""
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", page))
+    assert len(named) > 8
+    assert [name for name in named if name not in terngen("serve", "--help").stdout] in ([], ["--seed"])
