@@ -67,6 +67,19 @@ def test_on_gateware(slotted, scheduled, alone):
     assert totals["cycles"] > totals["beats"] > 0
 
 
+@pytest.mark.parametrize("lengths", [(1, 9), (2, 12), (8, 9), (9, 8, 1), (1, 1, 12)])
+def test_readers_as_alone(board, scheduled, alone, lengths):
+    """Readers beside each other, and one that has slots before and behind its own when the others have ended."""
+    client  = scheduled(board)
+    prompts = [[1, *range(40 + 20 * place, 39 + 20 * place + length)] for place, length in enumerate(lengths)]
+    board.runs.clear()
+    answers = [client.ask(prompt, 1 if len(prompt) < 3 else 6)[1] for prompt in prompts]
+    board.runs.set()
+    for pieces, prompt in zip(answers, prompts):
+        found = client.wait(pieces)
+        assert ("".join(piece.text for piece in found), found[-1].made) == alone(prompt, 1 if len(prompt) < 3 else 6)
+
+
 @pytest.mark.parametrize("count, passes", [(1, 1), (2, 1), (3, 1), (4, 2), (7, 3)])
 def test_free_slots_read(board, scheduled, count, passes):
     """A prompt takes as many slots as there are."""
