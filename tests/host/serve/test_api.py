@@ -246,6 +246,24 @@ def test_watch(site, client):
     assert now["last"]["beats"] == beats + len(now["last"]["tokens"]) * props["embedding"]["beats"]
 
 
+def test_too_many_watch(site, monkeypatch, until):
+    monkeypatch.setattr("terngen.host.serve.api._WATCHERS", 1)
+    with urllib.request.urlopen(site.address + "/watch", timeout=30):
+        status, headers, body = site.fetch("/watch")
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert body["error"]["message"] == "At most 1 may watch at the same time"
+
+    def free():
+        connection = http.client.HTTPConnection(site.address.removeprefix("http://"), timeout=30)
+        connection.request("GET", "/watch")
+        answer = connection.getresponse()
+        answer.close()
+        connection.close()
+        return answer.status == 200
+
+    until(free)
+
+
 @pytest.mark.parametrize("path, method, status", [
     ("/none", "GET", 404), ("/v1/completions", "GET", 405), ("/health", "POST", 405), ("/v1/models/x/y", "GET", 404),
     ("/v1/chat/completions", "PUT", 405), ("/../etc/passwd", "GET", 404), ("/v1/embeddings", "POST", 404),

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -145,6 +146,23 @@ def test_text_appears(site, browser, visit, alone, tmp_path):
             assert browser.run("document.documentElement.scrollWidth <= innerWidth")        # nothing sticks out
             (tmp_path / f"{scheme}-{width}.png").write_bytes(picture)
     assert browser.look("light") != browser.look("dark")
+
+
+def test_cycles(site, board, browser, visit):
+    """What the machine counts is shown in shares."""
+    board.counts = True
+    visit(site)
+    browser.until("document.getElementById('state').textContent === 'Ready'")
+    enter(browser, prompt="x", tokens="30", temperature="3")
+    browser.run("document.getElementById('go').click()")
+    browser.until("!running && document.getElementById('attainment').textContent !== '–'")
+    assert text(browser, "attainment") == "50.0 %"
+    assert re.findall(r"([\d.]+) %", text(browser, "shares")) == ["50.0", "25.0", "12.5", "6.2", "6.3"]
+    widths = browser.run("[...document.querySelectorAll('.bar i')].map(part => parseFloat(part.style.width))")
+    assert widths == pytest.approx([50, 25, 12.5, 6.25, 6.25], abs=0.05)
+    assert browser.run("document.getElementById('no-cycles').hidden") is True
+    totals = site.scheduler.snapshot["totals"]
+    assert int(text(browser, "cycles").replace(",", "")) == pytest.approx(totals["cycles"] / totals["passes"], rel=0.02)
 
 
 def test_stop(site, board, browser, visit, until):
