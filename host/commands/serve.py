@@ -70,8 +70,8 @@ def serve(model: Path, device: str, host: str, port: int, api_key: str | None, n
                     limits=Limits(prompt=max_prompt, tokens=max_tokens),
                     template=_template(model, chat_template, scheduler.language))
     with listen(host, port) as waiting:
-        scheduler.start()
         try:
+            scheduler.start()
             address = f"http://{f'[{host}]' if ':' in host else host}:{waiting.getsockname()[1]}"
             emit(as_json, {"address": address, "model": api.name, "device": device, "digest": tape.config.digest.hex(),
                            "slots": tape.config.slots, "chat": api.chats}, [address])
