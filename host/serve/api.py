@@ -302,6 +302,8 @@ async def _chunks(answer: "_Answer", piece: Piece, body: Options, shape: Shape, 
             piece = await anext(rest)
         except StopAsyncIteration:
             break
+        except ClientDisconnect:
+            return
         except DeviceError as error:
             # The status has been sent; an end without [DONE] is none.
             yield _event(msgspec.json.encode(_problem(503, str(error))))

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import queue
 import threading
 import time
@@ -176,6 +177,10 @@ def served(scheduled):
             scheduler = scheduled(board, queue=queue).scheduler
             api       = Api(scheduler, name=name, **options)
             waiting   = listen("127.0.0.1", 0)
+            complaints = []
+            handler   = logging.Handler(logging.ERROR)
+            handler.emit = complaints.append
+            logging.getLogger("uvicorn.error").addHandler(handler)
             server    = Server(scheduler, api)
             thread    = threading.Thread(target=server.run, kwargs={"sockets": [waiting]})
             thread.start()
@@ -186,6 +191,8 @@ def served(scheduled):
                 thread.join(LIMIT)
                 waiting.close()
                 assert not thread.is_alive()
+                logging.getLogger("uvicorn.error").removeHandler(handler)
+                assert [record.getMessage() for record in complaints] == []
 
             stack.callback(end)
             return Site(scheduler, api, f"http://127.0.0.1:{waiting.getsockname()[1]}")

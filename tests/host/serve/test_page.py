@@ -137,6 +137,16 @@ def test_text_appears(site, browser, visit, alone, tmp_path):
     assert beats in text(browser, "played")
     assert browser.run("document.querySelectorAll('#tape div.played').length") == 3        # two layers, the head
     assert browser.run("document.querySelectorAll('#tape i').length") == 1
+    # To scale: the mark of a row lies where the tape has it.
+    place = browser.run("""(() => {
+        const box = document.getElementById('tape').getBoundingClientRect();
+        return (document.querySelector('#tape i').getBoundingClientRect().left - box.left) / box.width; })()""")
+    tape  = site.scheduler.tape
+    [token] = site.scheduler.snapshot["last"]["tokens"].values()
+    assert place == pytest.approx(token * tape.model["embedding_beats"] / tape.beats, abs=0.002)
+    edges = browser.run("""[...document.querySelectorAll('#tape div')].map(part =>
+        part.offsetLeft / document.getElementById('tape').clientWidth)""")
+    assert edges == pytest.approx([section.start / tape.beats for section in tape.sections], abs=0.002)
     assert browser.run("document.getElementById('no-cycles').hidden") is False              # it is the golden machine
     assert browser.complaints == []
     for scheme in ("light", "dark"):
