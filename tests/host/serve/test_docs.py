@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -59,6 +60,18 @@ def test_python(page, address):
         exec(compile(block.replace(":8080", ":" + address), "serving.md", "exec"), names)
     names["client"].close()
     assert len(said.getvalue()) > 20
+
+
+def test_metrics(page, address):
+    """The table has what the server has, in its words."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{address}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    helps  = re.findall(r"^# HELP (\w+) (.*)\.$", text, re.MULTILINE)
+    actual = {name: says[0].lower() + says[1:] for name, says in helps}
+    assert dict(re.findall(r"^\| `(terngen_\w+)` \| (.*) \|$", page, re.MULTILINE)) == actual
+    with urllib.request.urlopen(f"http://127.0.0.1:{address}/health", timeout=30) as answer:
+        names = json.load(answer).keys()
+    assert all(f"`{name}`" in page for name in names)
 
 
 def test_options(page, terngen):
