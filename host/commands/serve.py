@@ -51,7 +51,8 @@ def serve(model: Path, device: str, host: str, port: int, api_key: str | None, n
         from terngen.host.serve.server import Server, is_local, listen
     except ImportError as error:
         from terngen.host.errors import ToolError
-        raise ToolError(f"Serving needs a package that is missing ({error.name}); pip install 'terngen[serve]'"
+        package = str(error.name).partition(".")[0]
+        raise ToolError(f"Serving needs a package that is missing ({package}); pip install 'terngen[serve]'"
                         ) from error
     import sys
 

@@ -369,7 +369,7 @@ def test_queue_is_full(served, board, client, until):
                                 kwargs={"model": "speaking", "prompt": "x", "max_tokens": 2}) for _ in range(5)]
     for thread in threads:
         thread.start()
-    until(lambda: site.scheduler.health["waiting"] == 2)
+    until(lambda: site.scheduler.health["busy"] + site.scheduler.health["waiting"] == 5)
     for stream in (False, True):
         status, headers, body = site.fetch("/v1/completions", {"prompt": "x", "stream": stream})
         assert (status, headers["Retry-After"]) == (503, "1")

@@ -72,9 +72,8 @@ def test_readers_as_alone(board, scheduled, alone, lengths):
     """Readers beside each other, and one that has slots before and behind its own when the others have ended."""
     client  = scheduled(board)
     prompts = [[1, *range(40 + 20 * place, 39 + 20 * place + length)] for place, length in enumerate(lengths)]
-    board.runs.clear()
-    answers = [client.ask(prompt, 1 if len(prompt) < 3 else 6)[1] for prompt in prompts]
-    board.runs.set()
+    with client.at_once():
+        answers = [client.ask(prompt, 1 if len(prompt) < 3 else 6)[1] for prompt in prompts]
     for pieces, prompt in zip(answers, prompts):
         found = client.wait(pieces)
         assert ("".join(piece.text for piece in found), found[-1].made) == alone(prompt, 1 if len(prompt) < 3 else 6)
@@ -93,10 +92,9 @@ def test_free_slots_read(board, scheduled, count, passes):
 def test_writers_do_not_wait_for_readers(board, scheduled):
     """While one reads a long prompt, another makes a token in each pass."""
     client = scheduled(board)
-    board.runs.clear()
-    _, writing = client.ask([1], 50)
-    _, reading = client.ask([1] * 60, 1)
-    board.runs.set()
+    with client.at_once():
+        _, writing = client.ask([1], 50)
+        _, reading = client.ask([1] * 60, 1)
     client.wait(reading)
     made = writing.qsize()
     client.wait(writing)
@@ -127,8 +125,9 @@ def test_cancel(board, scheduled, alone, until):
     """A slot is free after the pass in which its request was given up; whoever waited has it."""
     client = scheduled(board)
     board.runs.clear()
-    running = [client.ask([1, 50 + number], 1000) for number in range(3)]
-    _, waiting = client.ask([1, 70], 4)
+    with client.at_once():
+        running = [client.ask([1, 50 + number], 1000) for number in range(3)]
+        _, waiting = client.ask([1, 70], 4)
     until(lambda: client.scheduler.health["busy"] == 3)
     assert client.scheduler.health["waiting"] == 1
     client.scheduler.cancel(running[1][0])
@@ -147,8 +146,9 @@ def test_cancel_while_waiting(board, scheduled, until):
     """The place in the queue is free at once."""
     client = scheduled(board, queue=1)
     board.runs.clear()
-    for _ in range(3):
-        client.ask([1], 2)
+    with client.at_once():
+        for _ in range(3):
+            client.ask([1], 2)
     until(lambda: client.scheduler.health["busy"] == 3)
     request, pieces = client.ask([1], 2)
     with pytest.raises(Unavailable, match=r"^At most 1 requests may wait for one of 3 slots$"):
@@ -181,7 +181,8 @@ def test_device_goes_away(board, scheduled, quick, alone, until):
     """Those who have a slot and those who wait are told; when it is back, and has the tape again, all is well."""
     client = scheduled(board)
     board.runs.clear()
-    answers = [client.ask([1, 50 + number], 1000)[1] for number in range(5)]
+    with client.at_once():
+        answers = [client.ask([1, 50 + number], 1000)[1] for number in range(5)]
     until(lambda: client.scheduler.health["busy"] == 3)
     board.unplug()
     for pieces in answers:
