@@ -38,14 +38,14 @@ soak: $(VENV)/.dev compiler
 boards: $(VENV)/.dev
 	$(BIN)/python -m terngen.sim.boards
 
-test: $(VENV)/.dev compiler iverilog
+test: $(VENV)/.dev compiler iverilog chromium
 	$(BIN)/pytest
 
 # Proofs alone, which are tests as well.
 formal: $(VENV)/.dev
 	$(BIN)/pytest tests/formal
 
-test-long: $(VENV)/.dev compiler iverilog
+test-long: $(VENV)/.dev compiler iverilog chromium
 	$(BIN)/pytest -m long
 
 test-train: $(VENV)/.dev
@@ -98,3 +98,14 @@ iverilog:
 	            >/dev/null 2>&1 </dev/null; \
 	    fi; \
 	    command -v iverilog >/dev/null || echo "No Icarus Verilog here; cocotb benches run on Verilator" >&2; }
+
+# The page of the server is tested in it; without it those tests are skipped, so failure to install it is no error.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        echo "Installing Chromium" >&2; \
+	        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 120 apt-get install -y -qq \
+	            --no-install-recommends chromium; } >/dev/null 2>&1 </dev/null; \
+	    fi; \
+	    command -v chromium >/dev/null || echo "No Chromium here; the page of the server is not tested" >&2; }

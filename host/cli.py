@@ -39,6 +39,7 @@ COMMANDS = {
     "program":    "terngen.host.commands.program:program",
     "run":        "terngen.host.commands.run:run",
     "selftest":   "terngen.host.commands.selftest:selftest",
+    "serve":      "terngen.host.commands.serve:serve",
     "sim":        "terngen.host.commands.sim:sim",
     "synth":      "terngen.host.commands.synth:synth",
     "train":      "terngen.host.train.command:train",

@@ -98,7 +98,7 @@ class Device:
     def __init__(self, transport: Transport, tape: Tape) -> None:
         self.transport = transport
         self.tape      = tape
-        #: What the machine counted in the runs of the last :meth:`decode`.
+        #: What the machine counted in the runs of the last :meth:`decode` or :meth:`logits`.
         self.counters: list[Counters] = []
         self._under_way: _Text | None = None
         self.config    = tape.config
@@ -154,6 +154,18 @@ class Device:
 
     def _put(self, address: int, *words: int) -> None:
         self.transport.write(address, np.array(words, "<u4").tobytes())
+
+    def ping(self) -> None:
+        """Ask whether the machine is still there.
+
+        Raises
+        ------
+        DeviceError
+            If it is not.
+        """
+        self._settle()
+        if (magic := self._get(Reg.MAGIC)) != regs.MAGIC:
+            raise DeviceError(f"{self.transport.description} is no terngen machine any more: it answers {magic:#010x}")
 
     # Steps.
 
@@ -454,19 +466,21 @@ class Device:
     def _scale(self, code: Any) -> float:
         return float(formats.to_float(self.config.path, code))
 
-    def logits(self, tokens: Mapping[int, int], *, reset: Collection[int] = ()
+    def logits(self, tokens: Mapping[int, int], *, reset: Collection[int] = (),
+               states: Mapping[int, int] | None = None, wanted: Collection[int] | None = None
                ) -> dict[int, NDArray[np.float32]]:
-        """One token to some slots, as :meth:`step`, and all logits of each, ``(vocab,)``.
+        """One token to some slots, as :meth:`step`, and all logits of those that are `wanted`, ``(vocab,)``.
 
         The head is played tile by tile, and the sums of each are read: far slower than
-        :meth:`results`.
+        :meth:`results`, which holds for all slots afterwards. :attr:`counters` has what the machine counted.
         """
-        self.step(tokens, reset=reset, head=False)
+        self.counters = [self.step(tokens, reset=reset, head=False, states=states)]
         vocab = self.tape.model["vocab_size"]
         rows  = self.config.rows
-        found: dict[int, list[NDArray[np.int32]]] = {slot: [] for slot in tokens}
+        found: dict[int, list[NDArray[np.int32]]] = {
+            slot: [] for slot in tokens if wanted is None or slot in wanted}
         for index, start in enumerate(range(0, vocab, rows)):
-            self.play(f"head.{index}", tokens.keys())
+            self.counters.append(self.play(f"head.{index}", tokens.keys()))
             for slot, parts in found.items():
                 parts.append(self._sums(slot, min(rows, vocab - start)))
         logits = {}

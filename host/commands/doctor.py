@@ -85,6 +85,11 @@ def findings() -> Iterator[Finding]:
                       f"{found[0]} {importlib.metadata.version(found[0])}" if found else "only `terngen synth` uses it",
                       needed=False, remedy="pip install terngen[synth]")
 
+    missing = [name for name in ("starlette", "uvicorn", "jinja2") if importlib.util.find_spec(name) is None]
+    yield Finding("server", not missing,
+                  "only `terngen serve` uses it" if missing else f"uvicorn {importlib.metadata.version('uvicorn')}",
+                  needed=False, remedy="pip install terngen[serve]")
+
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,8 @@ def test_terminal_of_another_encoding(cache, speaking_tape):
 def test_base_installation():
     """Commands run where the tools of the tests are not installed."""
     program = ("import importlib, sys; sys.modules.update(dict.fromkeys(['cocotb', 'cocotb_tools', 'find_libpython', "
-               "'pytest', 'hypothesis', 'torch', 'mypy'])); from terngen.host import cli; "
+               "'pytest', 'hypothesis', 'torch', 'mypy', 'starlette', 'uvicorn', 'openai'])); "
+               "from terngen.host import cli; "
                "[importlib.import_module(place.partition(':')[0]) for place in cli.COMMANDS.values()]; "
                "import terngen.sim.bench, terngen.sim.gate, terngen.sim.device, terngen.sim.verilog, terngen.hw.top, "
                "terngen.sim.golden.reference, terngen.sim.golden.sequence")

@@ -392,6 +392,35 @@ def test_verify(slotted):
         assert device.step({0: 1}, reset=[0]) == counters
 
 
+def test_ping(slotted, wrapped):
+    """A machine that is there says so, in the middle of a run as well."""
+    device = Device(wrapped, slotted)
+    device.load()
+    run = device.decode({0: 5}, 4, reset=[0])
+    made = [next(run)]
+    device.ping()
+    assert len([*made, *run]) == 4
+    wrapped.forged[Reg.MAGIC.value] = bytes(4)
+    with pytest.raises(DeviceError, match=r"^wrapped machine is no terngen machine any more: it answers 0x00000000$"):
+        device.ping()
+
+
+def test_logits_of_some(device):
+    """Consecutive tokens of a sequence, and another one, in a pass: logits of whom one wants, candidates of all."""
+    one_by_one(device, [5, 9])
+    first = top(device, 0)
+    one_by_one(device, [7])
+    other = top(device, 0)
+    whole = device.logits({0: 7}, reset=[0])[0]
+    logits = device.logits({0: 5, 1: 7, 2: 9}, reset=[0, 1], states={0: 0, 1: 1, 2: 0}, wanted=[1])
+    assert logits.keys() == {1}
+    assert (logits[1] == whole).all()
+    assert top(device, 1) == other
+    assert top(device, 2) == first
+    total = Counters.total(device.counters)
+    assert total == device.step({0: 5, 1: 7, 2: 9}, reset=[0, 1], states={0: 0, 1: 1, 2: 0})
+
+
 def test_fault(slotted):
     """A machine that meets something else than a descriptor stops, and says so."""
     device = Device.open("golden", dataclasses.replace(slotted, marks={**slotted.marks, "noise": Mark(0, 100)}))
