@@ -23,9 +23,9 @@ LAYERS = {
 CONTRACT_IMPORTS = {"numpy", "amaranth.lib.data", "amaranth.lib.enum", "amaranth.utils"}
 AMARANTH_SHAPES = {"Shape", "ShapeCastable", "ShapeLike", "signed", "unsigned"}
 
-#: The command line may import anything inside the command that needs it. Its commands are in modules
-#: of their own, because together they are longer than a file should be.
-LAZY = {"host.cli", "host.commands"}
+#: The command line, and what programs have instead of it, may import anything inside the command that needs it. Its
+#: commands are in modules of their own, because together they are longer than a file should be.
+LAZY = {"host.api", "host.cli", "host.commands"}
 
 
 def inside(name: str, packages) -> bool:

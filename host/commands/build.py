@@ -16,7 +16,7 @@ from terngen.host.commands.options import (
     slots_option,
 )
 
-__all__ = ["build"]
+__all__ = ["build", "built"]
 
 
 @click.command()
@@ -39,22 +39,50 @@ def build(model: Path, board: str, config: str | None, slots: int | None, sites:
 
     The tools are those that pip installs. There is no bitstream if timing is missed or the device is too small.
     """
+    from terngen.host.commands.building import chosen, tape_on
+    from terngen.host.commands.console import emit
+    from terngen.host.files import check_folder
+
+    choice = chosen(board)
+    output = output or Path("build", choice.board.name)
+    _check_open(choice)
+    check_folder(output)
+    report = built(choice, tape_on(choice, model, config, slots, sites), output, seed, tries)
+    emit(as_json, report, _lines(report))
+
+
+def _check_open(choice: Any) -> None:
+    from terngen.host.errors import ConfigError
+    if choice.board.scripts is not None:
+        raise ConfigError(f"Board {choice.board.name} needs its maker's tools; `terngen generate --board "
+                          f"{choice.name}` writes what they need")
+
+
+def built(choice: Any, tape: Any, output: Path, seed: int, tries: int) -> dict[str, Any]:
+    """Make a bitstream, with everything that belongs to it, in a folder; what ``--json`` prints.
+
+    Raises
+    ------
+    ConfigError
+        If the device is too small, or the board needs its maker's tools.
+    TimingError
+        If timing is missed with every seed.
+    ToolError
+        If a tool is missing or fails.
+    OutputError
+        If the folder cannot be written.
+    """
     import json
 
-    from terngen.host.commands.building import chosen, manifest_of, tape_on
-    from terngen.host.commands.console import emit, note, working
+    from terngen.host.commands.building import manifest_of
+    from terngen.host.commands.console import note, working
     from terngen.host.errors import ConfigError, TimingError, ToolError
     from terngen.host.files import check_folder, output_folder, write_folder
     from terngen.hw import bitstream
     from terngen.hw.build import BuildError
 
-    choice = chosen(board)
-    if choice.board.scripts is not None:
-        raise ConfigError(f"Board {choice.board.name} needs its maker's tools; `terngen generate --board "
-                          f"{choice.name}` writes what they need")
-    output = output or Path("build", choice.board.name)
+    _check_open(choice)
     check_folder(output)
-    tape = tape_on(choice, model, config, slots, sites)
     with working("Generating the machine"):
         system = choice.board.system(tape.config, choice.memory, tape.image.tobytes())
         design = bitstream.design(choice.board, system, distributed=choice.tape_memory.distributed)
@@ -62,28 +90,28 @@ def build(model: Path, board: str, config: str | None, slots: int | None, sites:
     with output_folder(output.parent / f".{output.name}.building") as folder:
         try:
             for number in range(seed, seed + tries):
-                built = bitstream.build_bitstream(choice.board, design, folder, seed=number, digest=tape.config.digest,
-                                                  stage=working)
-                if built.met:
+                made = bitstream.build_bitstream(choice.board, design, folder, seed=number, digest=tape.config.digest,
+                                                 stage=working)
+                if made.met:
                     break
-                note(f"Seed {number} misses timing: {_worst(built)}")
+                note(f"Seed {number} misses timing: {_worst(made)}")
         except bitstream.FitError as error:
             raise ConfigError(str(error)) from error
         except BuildError as error:
             raise ToolError(str(error)) from error
         log = (folder / "nextpnr.log").read_bytes()
-    report = _report(choice, tape, built)
+    report = _report(choice, tape, made)
     files  = {"nextpnr.log": log, "report.json": json.dumps(report, indent=2).encode() + b"\n"}
-    if built.bitstream is None:
+    if made.bitstream is None:
         write_folder(output, files)
-        raise TimingError(f"Timing is missed with {tries} seeds from {seed} on: {_worst(built)}; "
+        raise TimingError(f"Timing is missed with {tries} seeds from {seed} on: {_worst(made)}; "
                           f"{output / 'report.json'} has the worst path")
     name = bitstream.BITSTREAM[choice.board.family]
-    files |= {name: built.bitstream, "terngen.tape": b"".join((tape.header(), tape.image.tobytes(), tape.tokenizer))}
-    manifest = {**manifest_of(choice, tape, files), "seed": built.seed}
+    files |= {name: made.bitstream, "terngen.tape": b"".join((tape.header(), tape.image.tobytes(), tape.tokenizer))}
+    manifest = {**manifest_of(choice, tape, files), "seed": made.seed}
     files["manifest.json"] = json.dumps(manifest, indent=2).encode() + b"\n"
     write_folder(output, files)
-    emit(as_json, {"output": str(output), **report}, _lines(output / name, report))
+    return {"output": str(output), "bitstream": name, **report}
 
 
 def _worst(built: Any) -> str:
@@ -121,11 +149,12 @@ def _report(choice: Any, tape: Any, built: Any) -> dict[str, Any]:
     }
 
 
-def _lines(bitstream: Path, report: dict[str, Any]) -> Iterator[str]:
+def _lines(report: dict[str, Any]) -> Iterator[str]:
     """A report for people."""
     from terngen.host.commands.console import table
 
-    yield f"{bitstream}: machine {report['digest']} for {report['board']}, {report['device']}"
+    name = Path(report["output"], report["bitstream"])
+    yield f"{name}: machine {report['digest']} for {report['board']}, {report['device']}"
     for clock in report["clocks"]:
         yield (f"clock {clock['name']}: {clock['achieved']:.1f} MHz, {clock['wanted']:.1f} MHz wanted, "
                f"seed {report['seed']}")

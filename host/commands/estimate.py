@@ -9,7 +9,7 @@ import click
 from terngen.host.commands.machines import geometry_options, published, source_of, step_of
 from terngen.host.commands.options import Multipliers, config_option, json_option, multiplier_option, slots_option
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "of_layout"]
 
 @click.command()
 @click.argument("model", metavar="[CKPT_OR_TAPE]", type=click.Path(path_type=Path), required=False)
@@ -59,7 +59,7 @@ def _of_model(model: Path, config: str | None, changes: dict[str, Any], source: 
     if model.is_dir():
         geometry = Checkpoint.open(model).geometry
         machine  = configs.model_config(geometry, config or configs.DEFAULT, **changes)
-        return _of_layout(geometry, machine, source, clock)
+        return of_layout(geometry, machine, source, clock)
     for name in ("beat_bits", "row_lanes", "lanes", "prefetch"):
         if changes[name] is not None:
             raise ConfigError(f"A tape is made for one machine, so {name} cannot be changed; "
@@ -81,10 +81,11 @@ def _of_geometry(name: str | None, config: str | None, changes: dict[str, Any], 
                  clock: float) -> dict[str, Any]:
     assert name is not None
     geometry, machine = published(name, config, changes, source)
-    return _of_layout(geometry, machine, source, clock)
+    return of_layout(geometry, machine, source, clock)
 
 
-def _of_layout(geometry: Any, machine: Any, source: Any, clock: float) -> dict[str, Any]:
+def of_layout(geometry: Any, machine: Any, source: Any, clock: float) -> dict[str, Any]:
+    """Figures of a machine for a model of some sizes; the clock in MHz."""
     return _figures(machine, step_of(geometry, machine, source), weights=geometry.ternary_weights,
                     rows=machine.slots * machine.embedding_beats(geometry.hidden_size), source=source, clock=clock)
 
