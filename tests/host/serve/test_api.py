@@ -19,6 +19,8 @@ from hypothesis import strategies as some
 from terngen.host.serve.api import Limits
 from terngen.host.serve.chat import Template
 
+#: After this the model says the same again and again at temperature 0, and never ends.
+ENDLESS = "x"
 TEMPLATE = """{% for message in messages %}
 {% if message.role == "assistant" and loop.first %}{{ raise_exception("Users come first") }}{% endif %}
 {{ bos_token if loop.first }}{{ message.role[0] }}: {{ message.content }}.{% endfor %}
@@ -341,7 +343,7 @@ def gone(site, until):
 def test_client_goes_away(site, board, until, stream):
     """The slot is free after the pass that is under way, whether tokens were sent or not."""
     host = site.address.removeprefix("http://")
-    body = json.dumps({"prompt": "x", "max_tokens": 2000, "stream": stream})
+    body = json.dumps({"prompt": ENDLESS, "temperature": 0, "max_tokens": 2000, "stream": stream})
     for pause in (False, True):
         if pause:
             board.runs.clear()
@@ -382,7 +384,8 @@ def test_queue_is_full(served, board, client, until):
 
 def test_device_goes_away(site, board, client, quick, until):
     """A stream ends with an error and without [DONE], requests are answered with 503, and then all is well again."""
-    stream = client(site).completions.create(model="speaking", prompt="x", max_tokens=2000, stream=True)
+    stream = client(site).completions.create(model="speaking", prompt=ENDLESS, temperature=0, max_tokens=2000,
+                                              stream=True)
     next(stream)
     board.unplug()
     with pytest.raises(openai.APIError, match="The device is lost, and is being opened again: nobody answers"):

@@ -34,7 +34,7 @@ def test_serve(cache, speaking, work, number, code):
         story = urllib.request.urlopen(urllib.request.Request(
             found["address"] + "/v1/chat/completions", json.dumps({
                 "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 2048,
-                "temperature": 50}).encode(), {"Content-Type": "application/json"}), timeout=30)
+                "temperature": 0}).encode(), {"Content-Type": "application/json"}), timeout=30)
         with watch, story:
             assert story.readline()
             process.send_signal(number)

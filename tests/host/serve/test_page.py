@@ -178,7 +178,7 @@ def test_cycles(site, board, browser, visit):
 def test_stop(site, board, browser, visit, until):
     """Whoever has seen enough frees the slot."""
     visit(site)
-    enter(browser, prompt="x", tokens="2000", temperature="3")
+    enter(browser, prompt="x", tokens="2000", temperature="0")     # it never ends by itself
     browser.run("document.getElementById('go').click()")
     browser.until("document.getElementById('made').textContent.length > 3")
     browser.until("document.getElementById('busy').textContent === '1/3'")
@@ -196,7 +196,7 @@ def test_trouble(site, board, browser, visit, quick):
     enter(browser, tokens="5000")
     browser.run("document.getElementById('go').click()")
     browser.until("document.getElementById('said').textContent === 'Max_tokens must be at most 2048, not 5000'")
-    enter(browser, tokens="2000")
+    enter(browser, prompt="x", tokens="2000", temperature="0")
     browser.run("document.getElementById('go').click()")
     browser.until("document.getElementById('made').textContent")
     board.unplug()
