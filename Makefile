@@ -24,7 +24,7 @@ bench: $(VENV)/.dev compiler
 # Hours of inputs that nobody has seen, for each parser; findings are left in files.
 FUZZ_RUNS ?= 10000000
 fuzz: $(VENV)/.dev
-	for target in frames cobs tape tensors checkpoint config tokenizer; do \
+	for target in frames cobs tape tensors checkpoint config tokenizer bodies; do \
 	    $(BIN)/python -m terngen.sim.fuzz $$target --runs $(FUZZ_RUNS) --begin tests/data/fuzz/$$target.txt || exit 1; \
 	done
 

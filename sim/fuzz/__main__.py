@@ -25,7 +25,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--pack", type=_FILE, help="Instead write the inputs of the folder in base64 into this file.")
 def main(target: str, runs: int, seed: int, seconds: int | None, begin: Path | None, corpus: Path | None,
          pack: Path | None) -> None:
-    """Try inputs on a parser: frames, cobs, tape, tensors, checkpoint, config, tokenizer."""
+    """Try inputs on a parser: frames, cobs, tape, tensors, checkpoint, config, tokenizer, bodies."""
     if pack is not None:
         if corpus is None or not corpus.is_dir():
             raise click.UsageError("Packing needs the folder of a --corpus")

@@ -18,6 +18,7 @@ from terngen.host import configs, disasm
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import CheckpointError, ConfigError, InputError, TapeError
 from terngen.host.models import open_tape
+from terngen.host.serve import bodies as requests
 from terngen.host.text import Language
 from terngen.hw.contract import wire
 from terngen.hw.contract.config import Config
@@ -123,6 +124,13 @@ def tokenizer(octets: bytes) -> None:
         language.decode(language.encode("A story.").tokens)
 
 
+def bodies(octets: bytes) -> None:
+    """A request to the server: the first octet says of which kind."""
+    kinds = (requests.Completion, requests.Chat, requests.Tokenize, requests.Detokenize)
+    with contextlib.suppress(requests.BodyError):
+        requests.decode(octets[1:], kinds[(octets or b"\0")[0] % len(kinds)])
+
+
 def _image(beats: int) -> np.ndarray:
     return np.zeros(beats * Config().beat_bytes, np.uint8)
 
@@ -134,7 +142,7 @@ def _tensors(body: bytes) -> bytes:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames, "cobs": cobs, "tape": tape, "tensors": tensors, "checkpoint": checkpoint, "config": config,
-    "tokenizer": tokenizer,
+    "tokenizer": tokenizer, "bodies": bodies,
 }
 
 
@@ -170,4 +178,8 @@ def seeds(name: str) -> list[bytes]:
                                 "normalizer": None, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None,
                                 "decoder": None, "model": {"type": "WordLevel", "vocab": {"A": 0, "story": 1},
                                                            "unk_token": "A"}}).encode()]
+        case "bodies":
+            return [b'\0{"model": "m", "prompt": "A", "max_tokens": 3, "temperature": 0.5, "stop": ["b"], "stream": true}',
+                    b'\1{"messages": [{"role": "user", "content": "Hello"}], "logprobs": true}',
+                    b'\2{"content": "A story"}', b'\3{"tokens": [1, 2, 3]}']
     raise ValueError(f"There is no target {name!r}; there are {', '.join(TARGETS)}")
