@@ -179,7 +179,7 @@ def seeds(name: str) -> list[bytes]:
                                 "decoder": None, "model": {"type": "WordLevel", "vocab": {"A": 0, "story": 1},
                                                            "unk_token": "A"}}).encode()]
         case "bodies":
-            return [b'\0{"model": "m", "prompt": "A", "max_tokens": 3, "temperature": 0.5, "stop": ["b"], "stream": true}',
+            return [b'\0{"model": "m", "prompt": "A", "max_tokens": 3, "temperature": 0.5, "stop": ["b"], "seed": 1}',
                     b'\1{"messages": [{"role": "user", "content": "Hello"}], "logprobs": true}',
                     b'\2{"content": "A story"}', b'\3{"tokens": [1, 2, 3]}']
     raise ValueError(f"There is no target {name!r}; there are {', '.join(TARGETS)}")
