@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from terngen.host.errors import ToolError
 from terngen.host.text import Encoded
 from terngen.hw.contract import formats
 from terngen.hw.contract.config import Sites
 from terngen.hw.contract.tape import Tape
+from terngen.sim.drawing import pyplot, save
 from terngen.sim.fidelity import log_softmax
 from terngen.sim.golden.sequence import Sequence as GoldenSequence
 
@@ -113,7 +113,8 @@ def figures(traces: Mapping[str, Trace], octets: int) -> dict[str, dict[str, Any
     exact = traces["exact"].nats.sum()
     found = {}
     for name, trace in traces.items():
-        parts = [slice(int(part[0]), int(part[-1]) + 1) for part in np.array_split(np.arange(len(trace.nats)), PARTS)]
+        parts = [slice(int(part[0]), int(part[-1]) + 1)
+                 for part in np.array_split(np.arange(len(trace.nats)), PARTS) if len(part)]
         found[name] = {
             "bits_per_byte": float(trace.nats.sum() / math.log(2) / octets),
             "more":          float((trace.nats.sum() - exact) / math.log(2) / octets),
@@ -138,14 +139,9 @@ def plot(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     ToolError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ToolError("Plots need matplotlib, which is not installed; `pip install 'terngen[plot]'` "
-                        "installs it") from error
     names = [name for name in found if name != "exact"]
-    figure = Figure(figsize=(10, max(4, 0.28 * len(names))), layout="constrained")
-    cost, drift, state = figure.subplots(1, 3)
+    size = 10, max(4, 0.28 * len(names))
+    figure, (cost, drift, state) = pyplot().subplots(1, 3, figsize=size, layout="constrained")
     cost.barh(names, [found[name]["more"] for name in names])
     cost.invert_yaxis()
     cost.tick_params(labelsize=7)
@@ -162,4 +158,4 @@ def plot(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     for axes in (drift, state):
         axes.set_xlabel("position")
         axes.legend(fontsize=7)
-    figure.savefig(path)
+    save(figure, path)

@@ -13,7 +13,7 @@ import click
 from terngen.host import configs
 from terngen.host.commands.machines import published, source_of, step_of
 from terngen.host.convert.checkpoint import Checkpoint
-from terngen.host.errors import ToolError
+from terngen.sim.drawing import pyplot, save
 
 __all__ = ["PUBLISHED_ATTAINMENT", "PUBLISHED_LUTS", "draw"]
 
@@ -128,16 +128,6 @@ def draw(figures: Path, folder: Path) -> list[Path]:
     ToolError
         If matplotlib is missing.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ToolError("Plots need matplotlib, which is not installed; `pip install 'terngen[plot]'` installs "
-                        "it") from error
-    matplotlib.use("Agg")
-    # The same figures give the same file.
-    matplotlib.rcParams["svg.hashsalt"] = "terngen"
-    from matplotlib import pyplot
-
     values = _values(figures)
     drawn  = []
     model  = figures.parent.parent / "models/fairy-1m"
@@ -145,11 +135,10 @@ def draw(figures: Path, folder: Path) -> list[Path]:
                                     ("slots", lambda axes: _slots(axes, values), (5, 4), 1),
                                     ("luts", lambda axes: _luts(axes, values), (9, 4), 2),
                                     ("descriptors", lambda axes: _descriptors(axes, model), (9, 2.5), 1)):
-        figure, axes = pyplot.subplots(1, sides, figsize=size, layout="constrained")
+        figure, axes = pyplot().subplots(1, sides, figsize=size, layout="constrained")
         plot(axes)
         drawn.append(folder / f"{name}.svg")
-        figure.savefig(drawn[-1], metadata={"Date": None})
-        pyplot.close(figure)
+        save(figure, drawn[-1])
     return drawn
 
 

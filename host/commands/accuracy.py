@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from terngen.host.commands.options import config_option, json_option, model_argument, text_option
+from terngen.host.commands.options import config_option, json_option, model_argument, plot_option, text_option
 
 __all__ = ["accuracy"]
 
@@ -20,8 +20,7 @@ __all__ = ["accuracy"]
               help="Multiplier that is measured; may be repeated.")
 @click.option("--alone/--together", default=True, show_default=True,
               help="Measure it at each site by itself as well, or everywhere only.")
-@click.option("--plot", "plot_file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Draw the figures into a .svg, .png or .pdf file.")
+@plot_option
 @config_option
 @json_option
 def accuracy(model: Path, text_file: Path, tokens: int, multipliers: tuple[str, ...], alone: bool,

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from terngen.host.commands.options import json_option
+from terngen.host.commands.options import json_option, plot_option
 
 __all__ = ["lmul"]
 
@@ -25,9 +25,9 @@ def lmul() -> None:
                    "[default: lmul, lmul-unbiased, lmul-mitchell]")
 @click.option("--model", type=click.Path(path_type=Path), metavar="CKPT",
               help="Compare with 8-bit products on its embedding as well.")
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the table, as .svg or .png.")
+@plot_option
 @json_option
-def errors(policies: tuple[str, ...], model: Path | None, plot: Path | None, as_json: bool) -> None:
+def errors(policies: tuple[str, ...], model: Path | None, plot_file: Path | None, as_json: bool) -> None:
     """Relative errors of both functions for 2 to 10 bits of mantissa, and the comparison with 8-bit products.
 
     The comparison is that of the paper: products whose operands were cut or rounded to e5m2 and e4m3 beside L-Mul whose
@@ -46,8 +46,8 @@ def errors(policies: tuple[str, ...], model: Path | None, plot: Path | None, as_
             compared = measured.compare(_weights(model) if model is not None else None)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--policy") from error
-    if plot is not None:
-        measured.draw(rows, plot)
+    if plot_file is not None:
+        measured.draw(rows, plot_file)
     estimates = [{"bits": bits, "product": product, "lmul": lmul_}
                  for bits in measured.BITS for product, lmul_ in [measured.estimates(bits)]]
     emit(as_json, {"errors": rows, "comparison": compared, "estimates": estimates}, [

@@ -1,6 +1,7 @@
 """Options that several commands have."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,7 +12,7 @@ from terngen.host.configs import DEFAULT
 from terngen.hw.contract.config import Sites
 
 __all__ = ["Multipliers", "config_option", "device_option", "json_option", "model_argument", "multiplier_option",
-           "seed_option", "simulation_options", "slots_option", "temperature_option", "text_option"]
+           "plot_option", "seed_option", "simulation_options", "slots_option", "temperature_option", "text_option"]
 
 model_argument = click.argument("model", metavar="CKPT_OR_TAPE", type=click.Path(path_type=Path))
 
@@ -92,6 +93,22 @@ def device_option(*kinds: str) -> Callable[[Any], Any]:
     """``--device``; the first kind is the default."""
     return click.option("--device", type=_Device(kinds), default=kinds[0], show_default=True,
                         help="What computes.")
+
+
+class _Plot(click.Path):
+    """A file whose suffix says what is drawn."""
+
+    suffixes = (".svg", ".png", ".pdf")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.suffix not in self.suffixes:
+            self.fail(f"Plot must be a file that ends in {', '.join(self.suffixes)}, not {str(value)!r}.", param, ctx)
+        return path
+
+
+plot_option = click.option("--plot", "plot_file", type=_Plot(path_type=Path), metavar="FILE",
+                           help="Draw the figures into a .svg, .png or .pdf file.")
 
 
 def text_option(*, required: bool, help: str) -> Callable[[Any], Any]:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from terngen.host.errors import ToolError
 from terngen.hw.contract import formats
 from terngen.hw.contract.formats import EXACT, LMUL, FloatFormat, Multiplier
+from terngen.sim.drawing import pyplot, save
 
 __all__ = ["BITS", "FORMS", "POLICIES", "compare", "draw", "estimates", "table"]
 
@@ -137,20 +137,10 @@ def draw(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     ToolError
         If matplotlib is missing.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ToolError("Plots need matplotlib, which is not installed; `pip install 'terngen[plot]'` installs "
-                        "it") from error
-    matplotlib.use("Agg")
-    # The same figures give the same file.
-    matplotlib.rcParams["svg.hashsalt"] = "terngen"
-    from matplotlib import pyplot
-
     lines: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         lines.setdefault((row["form"], row["policy"]), []).append(row)
-    figure, axes = pyplot.subplots(1, 3, figsize=(11, 4), layout="constrained", sharex=True)
+    figure, axes = pyplot().subplots(1, 3, figsize=(11, 4), layout="constrained", sharex=True)
     for side, (title, figure_of) in zip(axes, {
             "mean size": lambda row: row["mean"], "bias": lambda row: row["bias"],
             "largest":   lambda row: max(-row["low"], row["high"])}.items()):
@@ -161,5 +151,4 @@ def draw(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
         side.set_title(f"{title}, %")
         side.set_xlabel("bits of mantissa")
     axes[0].legend(fontsize=7)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    pyplot.close(figure)
+    save(figure, path)

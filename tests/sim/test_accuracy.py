@@ -87,4 +87,3 @@ def test_every_product_is_a_site(root, site, monkeypatch):
     seen.clear()
     measure(dataclasses.replace(tape), text, {site: Sites.parse(f"{site}=lmul")})
     assert seen == {"exact", "lmul"}
-    seen.clear()

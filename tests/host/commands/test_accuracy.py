@@ -45,7 +45,19 @@ def test_together(terngen, speaking, long_text):
 
 @pytest.mark.parametrize("options, code, message", [
     (["--multiplier", "fast"], 2, "Invalid value for --multiplier: Multiplier must be exact, lmul, "),
+    (["--plot", "plot.foo"], 2,
+     "Invalid value for '--plot': Plot must be a file that ends in .svg, .png, .pdf, not 'plot.foo'."),
+    (["--together", "--tokens", 8, "--plot", "nowhere/plot.svg"], 9, "nowhere/plot.svg cannot be written: "),
     (["--tokens", 7], 2, "Invalid value for '--tokens': 7 is not in the range x>=8."),
 ])
 def test_wrong(refused, speaking, long_text, options, code, message):
     refused("accuracy", speaking, "--text", long_text, *options, code=code, message=message)
+
+
+def test_short_text(terngen, speaking, work):
+    """A text of fewer tokens than there are parts has fewer parts."""
+    (work / "short.txt").write_text("a fox")
+    found = terngen("accuracy", speaking, "--text", "short.txt", "--together", "--plot", "short.png", "--json").values
+    assert 0 < found["tokens"] < 8
+    assert [part["first"] for part in found["machines"]["lmul"]["by_position"]] == list(range(found["tokens"]))
+    assert (work / "short.png").read_bytes().startswith(b"\x89PNG")
