@@ -97,6 +97,7 @@ def _measurements() -> Iterator[Measurement]:
             yield _array(f"matvec --config small --geometry 370m --beat-bits {bits} --slots 1", target)
         for bits, slots in ((16, 1), (64, 1), (512, 1), (64, 2), (64, 8)):
             yield _array(f"table-core --config compact --geometry 370m --beat-bits {bits} --slots {slots}", target)
+    yield _array("table-core --geometry 370m --beat-bits 64 --row-lanes 1 --slots 1", "xcup")
 
 
 def _array(arguments: str, target: str) -> Measurement:
