@@ -32,12 +32,11 @@ def build(model: Path, board: str, config: str | None, slots: int | None, seed: 
     """
     import json
 
-    from terngen.host.commands.building import chosen, manifest_of, tape_on
+    from terngen.host.commands.building import chosen, manifest_of, tape_on, tool_errors
     from terngen.host.commands.console import emit, note, working
-    from terngen.host.errors import ConfigError, TimingError, ToolError
+    from terngen.host.errors import ConfigError, TimingError
     from terngen.host.files import check_folder, output_folder, write_folder
     from terngen.hw import bitstream
-    from terngen.hw.build import BuildError
 
     choice = chosen(board)
     if choice.board.scripts is not None:
@@ -46,11 +45,11 @@ def build(model: Path, board: str, config: str | None, slots: int | None, seed: 
     output = output or Path("build", choice.board.name)
     check_folder(output)
     tape = tape_on(choice, model, config, slots)
-    with working("Generating the machine"):
+    with working("Generating the machine"), tool_errors():
         system = choice.board.system(tape.config, choice.memory, tape.image.tobytes())
         design = bitstream.design(choice.board, system, distributed=choice.tape_memory.distributed)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with output_folder(output.parent / f".{output.name}.building") as folder:
+    with output_folder(output.parent / f".{output.name}.building") as folder, tool_errors():
         try:
             for number in range(seed, seed + tries):
                 built = bitstream.build_bitstream(choice.board, design, folder, seed=number, digest=tape.config.digest,
@@ -60,8 +59,6 @@ def build(model: Path, board: str, config: str | None, slots: int | None, seed: 
                 note(f"Seed {number} misses timing: {_worst(built)}")
         except bitstream.FitError as error:
             raise ConfigError(str(error)) from error
-        except BuildError as error:
-            raise ToolError(str(error)) from error
         log = (folder / "nextpnr.log").read_bytes()
     report = _report(choice, tape, built)
     files  = {"nextpnr.log": log, "report.json": json.dumps(report, indent=2).encode() + b"\n"}
