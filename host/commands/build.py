@@ -74,20 +74,19 @@ def built(choice: Any, tape: Any, output: Path, seed: int, tries: int) -> dict[s
     """
     import json
 
-    from terngen.host.commands.building import manifest_of
+    from terngen.host.commands.building import manifest_of, tool_errors
     from terngen.host.commands.console import note, working
-    from terngen.host.errors import ConfigError, TimingError, ToolError
+    from terngen.host.errors import ConfigError, TimingError
     from terngen.host.files import check_folder, output_folder, write_folder
     from terngen.hw import bitstream
-    from terngen.hw.build import BuildError
 
     _check_open(choice)
     check_folder(output)
-    with working("Generating the machine"):
+    with working("Generating the machine"), tool_errors():
         system = choice.board.system(tape.config, choice.memory, tape.image.tobytes())
         design = bitstream.design(choice.board, system, distributed=choice.tape_memory.distributed)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with output_folder(output.parent / f".{output.name}.building") as folder:
+    with output_folder(output.parent / f".{output.name}.building") as folder, tool_errors():
         try:
             for number in range(seed, seed + tries):
                 made = bitstream.build_bitstream(choice.board, design, folder, seed=number, digest=tape.config.digest,
@@ -97,8 +96,6 @@ def built(choice: Any, tape: Any, output: Path, seed: int, tries: int) -> dict[s
                 note(f"Seed {number} misses timing: {_worst(made)}")
         except bitstream.FitError as error:
             raise ConfigError(str(error)) from error
-        except BuildError as error:
-            raise ToolError(str(error)) from error
         log = (folder / "nextpnr.log").read_bytes()
     report = _report(choice, tape, made)
     files  = {"nextpnr.log": log, "report.json": json.dumps(report, indent=2).encode() + b"\n"}

@@ -1,7 +1,8 @@
 """Machines on boards, as the commands ask for them."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ from terngen.host.convert.geometry import Geometry
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["Choice", "board_option", "chosen", "lacking", "machine_on", "manifest_of",
-           "tape_on"]
+__all__ = ["Choice", "board_option", "chosen", "lacking", "machine_on", "manifest_of", "tape_on", "tool_errors"]
 
 
 def board_option(*, required: bool, help: str) -> Callable[[Any], Any]:
@@ -143,6 +143,23 @@ def manifest_of(choice: Choice, tape: Tape, files: Mapping[str, bytes]) -> dict[
         "files":    [{"name": name, "octets": len(octets), "sha256": hashlib.sha256(octets).hexdigest()}
                      for name, octets in files.items() if not name.endswith(".log")],
     }
+
+
+@contextlib.contextmanager
+def tool_errors() -> Iterator[None]:
+    """A tool that is missing or fails inside ends the command.
+
+    Raises
+    ------
+    ToolError
+        If one does.
+    """
+    from terngen.host.errors import ToolError
+    from terngen.hw.build import BuildError
+    try:
+        yield
+    except BuildError as error:
+        raise ToolError(str(error)) from error
 
 
 def _check_room(choice: Choice, octets: int) -> None:

@@ -50,14 +50,14 @@ def generate(model: Path | None, config: str | None, also_model: Path | None, bo
 def _board(board: str, model: Path, config: str | None, slots: int | None, sites: Multipliers | None, output: Path,
            as_json: bool) -> None:
     """Everything that a board needs."""
-    from terngen.host.commands.building import chosen, manifest_of, tape_on
+    from terngen.host.commands.building import chosen, manifest_of, tape_on, tool_errors
     from terngen.host.commands.console import emit, working
     from terngen.host.files import check_folder, write_folder
 
     choice = chosen(board)
     check_folder(output)
     tape = tape_on(choice, model, config, slots, sites)
-    with working("Generating the board"):
+    with working("Generating the board"), tool_errors():
         files = {name: text.encode() for name, text in choice.board.files(
             tape.config, choice.memory, tape.image.tobytes()).items()}
     files["terngen.tape"] = b"".join((tape.header(), tape.image.tobytes(), tape.tokenizer))

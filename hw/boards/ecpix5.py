@@ -46,13 +46,13 @@ class Ecpix5Top(Elaboratable):
         self._system = system
 
     def elaborate(self, platform):
+        made = core()
         m = Module()
         m.domains.sync = ClockDomain()
         clock = platform.request(platform.default_clk, dir="-")
         m.submodules.clock_buffer = buffer = io.Buffer("i", clock)
         platform.add_clock_constraint(buffer.i, platform.default_clk_frequency)
         m.submodules.system = system = self._system
-        made = core()
         platform.add_file(f"{litedram.CORE}.v", made.verilog)
         m.submodules.start = start = litedram.LitedramStart(made)
 

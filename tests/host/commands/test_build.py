@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """``terngen build``: bitstreams made by the real tools."""
 
 import hashlib
@@ -9,8 +10,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.host.models import open_model
-from terngen.hw.boards import find
+from terngen.hw.boards import ecpix5, find
 from terngen.hw.boards.board import Board
+from terngen.hw.build import BuildError
+from terngen.hw.vendor import litedram
 
 BOARD = "ulx3s-85f:sdram"
 #: What the smallest machine is built with.
@@ -80,6 +83,18 @@ def test_reproducible(terngen, counter, work, tiny):
         terngen("build", tiny, *SMALLEST, "--seed", seed, "-o", f"out{place}")
         made.append(bitstream(work / f"out{place}"))
     assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize("command", ["build", "generate"])
+def test_tool_missing(refused, monkeypatch, counter, tiny, command):
+    """One that designs need to be made."""
+    counter(75_000_000)
+    def missing(**options):
+        raise BuildError("Package litedram is missing")
+
+    monkeypatch.setattr(litedram, "generate", missing)
+    ecpix5.core.cache_clear()
+    refused(command, tiny, "--board", "ecpix-5", "-o", "out", code=3, message="Package litedram is missing")
 
 
 def test_timing_missed(terngen, counter, work, tiny):
