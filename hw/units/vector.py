@@ -464,7 +464,7 @@ class Vector(wiring.Component):
         def result(after=0, ops=tuple(self._result)):
             """A group is this many cycles after its result."""
             times = {}
-            for each in ops:
+            for each in sorted(ops, key=lambda each: each.value):
                 times.setdefault(self._result[each] + after, []).append(each)
             now    = issue & flag(*times.pop(0)) if 0 in times else 0
             before = [entered[cycles - 1] & flag(*each) for cycles, each in times.items()]
