@@ -362,6 +362,9 @@ class SimTransport(FrameTransport):
     #: Seconds after which a line with faults is given up, and after which requests are sent again.
     TIMEOUT, PATIENCE = 1.0, 200e-6
 
+    #: What happens on the way; nothing, unless somebody asks for it.
+    _faults: Faults | None = None
+
     def __init__(self, config: Config, *, memory: MemoryModel | None = None,
                  onchip: int | Tape | None = None, board: str | None = None, direct: bool = False,
                  link_stall: float = 0.0, faults: Faults | None = None, seed: int = 0,
