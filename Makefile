@@ -38,8 +38,10 @@ soak: $(VENV)/.dev compiler
 boards: $(VENV)/.dev
 	$(BIN)/python -m terngen.sim.boards
 
+# Tests of a file stay together, because they share what was compiled. With WORKERS=0 there is one process.
+WORKERS ?= 2
 test: $(VENV)/.dev compiler iverilog chromium
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 # Proofs alone, which are tests as well.
 formal: $(VENV)/.dev
