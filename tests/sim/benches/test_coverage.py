@@ -31,6 +31,7 @@ ELSEWHERE = {
     "Accumulator":    "tests/sim/benches/test_bench_matvec.py",
     "Datapath":       "tests/hw/test_build.py",
     "TableCore":      "tests/hw/test_build.py",
+    "LitedramStart":  "tests/hw/vendor/test_litedram.py",
 }
 
 
