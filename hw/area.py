@@ -156,7 +156,7 @@ def machine_features(config: Config) -> dict[str, float]:
         "inexact product":  lanes * (len(products) - products.count(EXACT)),
         "slot":             slots,
         "candidate":        slots * config.top_k,
-        "lane and slot":    lanes * slots,
+        "slot number":      config.slot_bits,
     }
 
 
