@@ -3,10 +3,9 @@
 from amaranth import C, Cat, Module, Mux
 from amaranth.hdl import EnableInserter
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
-from terngen.hw.units.packing import all_ones, halve_even, normalize, rounded, shift_right
+from terngen.hw.units.packing import all_ones, halve_even, normalize, pair_ports, rounded, shift_right
 
 __all__ = ["Add"]
 
@@ -37,12 +36,7 @@ class Add(wiring.Component):
 
     def __init__(self, *, fmt):
         self._fmt = fmt
-        super().__init__({
-            "en": In(1, init=1),
-            "a":  In(fmt.width),
-            "b":  In(fmt.width),
-            "o":  Out(fmt.width),
-        })
+        super().__init__(pair_ports(fmt))
 
     def elaborate(self, platform):
         m     = Module()

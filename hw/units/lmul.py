@@ -8,10 +8,9 @@ exponents and mantissas are added as one integer.
 from amaranth import C, Module
 from amaranth.hdl import EnableInserter
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
-from terngen.hw.units.packing import rounded
+from terngen.hw.units.packing import pair_ports, rounded
 
 __all__ = ["LMul"]
 
@@ -47,12 +46,7 @@ class LMul(wiring.Component):
         self._fmt    = fmt
         self._offset = multiplier.offset(fmt)
         self._gated  = multiplier.is_gated
-        super().__init__({
-            "en": In(1, init=1),
-            "a":  In(fmt.width),
-            "b":  In(fmt.width),
-            "o":  Out(fmt.width),
-        })
+        super().__init__(pair_ports(fmt))
 
     def elaborate(self, platform):
         m    = Module()

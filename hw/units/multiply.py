@@ -3,11 +3,10 @@
 from amaranth import C, Cat, Module, Mux
 from amaranth.hdl import EnableInserter
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
 from terngen.hw.units.lmul import LMul
-from terngen.hw.units.packing import all_ones, halve_even, rounded
+from terngen.hw.units.packing import all_ones, halve_even, pair_ports, rounded
 
 __all__ = ["ExactMultiply", "Multiply"]
 
@@ -42,12 +41,7 @@ class Multiply(wiring.Component):
         self._fmt        = fmt
         self._multiplier = multiplier
         self.LATENCY     = ExactMultiply.LATENCY if multiplier.is_exact else LMul.LATENCY
-        super().__init__({
-            "en": In(1, init=1),
-            "a":  In(fmt.width),
-            "b":  In(fmt.width),
-            "o":  Out(fmt.width),
-        })
+        super().__init__(pair_ports(fmt))
 
     def elaborate(self, platform):
         m = Module()
@@ -86,12 +80,7 @@ class ExactMultiply(wiring.Component):
 
     def __init__(self, *, fmt):
         self._fmt = fmt
-        super().__init__({
-            "en": In(1, init=1),
-            "a":  In(fmt.width),
-            "b":  In(fmt.width),
-            "o":  Out(fmt.width),
-        })
+        super().__init__(pair_ports(fmt))
 
     def elaborate(self, platform):
         m    = Module()

@@ -5,10 +5,16 @@ into the exponent by itself.
 """
 
 from amaranth import C, Cat, Mux, Signal
+from amaranth.lib.wiring import In, Out
 
 from terngen.hw.stream import delay
 
-__all__ = ["all_ones", "halve_even", "normalize", "rounded", "shift_right"]
+__all__ = ["all_ones", "halve_even", "normalize", "pair_ports", "rounded", "shift_right"]
+
+
+def pair_ports(fmt):
+    """Ports of a pipeline that makes one float of two: clock enable ``en``, operands ``a`` and ``b``, result ``o``."""
+    return {"en": In(1, init=1), "a": In(fmt.width), "b": In(fmt.width), "o": Out(fmt.width)}
 
 
 def normalize(m, value, steps):
