@@ -1,6 +1,6 @@
 """From a machine on a board to a bitstream, by tools that pip installs.
 
-The tools draw lots by a seed. Only what meets its timing becomes a bitstream.
+The same input and seed give the same bitstream. Only what meets its timing becomes one.
 """
 
 import collections
