@@ -77,7 +77,7 @@ test-train: $(VENV)/.dev
 	$(BIN)/pytest -m train
 
 lint: $(VENV)/.dev .typing/terngen
-	$(BIN)/ruff check hw sim host constraints tests
+	$(BIN)/ruff check hw sim host constraints tests docs
 	$(BIN)/mypy
 
 clean:

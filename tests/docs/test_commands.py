@@ -1,7 +1,7 @@
 """Every command of the documentation: it exists, and it runs here or somewhere that is named.
 
-Three kinds. Those in a ``console`` block, and those that take no second, run with the default tests. All others that a machine
-without a board can run do so with ``pytest -m long tests/docs``. The rest is in `ELSEWHERE`, with where it runs.
+Three kinds. Those in a ``console`` block, and those that take no second, run with the default tests. All others that a
+machine without a board can run do so with ``pytest -m long tests/docs``. The rest is in `ELSEWHERE`, with where it runs.
 """
 
 import functools
@@ -97,10 +97,10 @@ def check_click(command, arguments):
         inner = command.get_command(parent, arguments[0])
         assert inner is not None, arguments[0]
         command, arguments = inner, arguments[1:]
-    try:
-        command.make_parser(click.Context(command, parent=parent)).parse_args(list(arguments))
-    except click.BadOptionUsage as error:       # the page names the option, and not what is behind it
-        assert error.option_name == arguments[-1], error
+    parser = command.make_parser(click.Context(command, parent=parent))
+    if arguments[-1:] and arguments[-1] in parser._long_opt and parser._long_opt[arguments[-1]].takes_value:
+        arguments = arguments[:-1]              # the page names the option, and not what is behind it
+    parser.parse_args(list(arguments))
 
 
 @functools.cache
@@ -186,7 +186,7 @@ def test_long(found, folder):
         (folder / name).write_text((folder / "LICENSE").read_text())
     measured = {f"terngen {each.command}" for each in performance.MEASUREMENTS}
     done     = set()
-    for path, command, console in found:
+    for _, command, console in found:
         if (not console and not quick(command) and not elsewhere(command) and command not in measured
                 and len(words(command)) > 2 and command not in done):
             run(folder, command)
