@@ -1,7 +1,8 @@
 """Every command of the documentation: it exists, and it runs here or somewhere that is named.
 
-Three kinds. Those in a ``console`` block, and those that take no second, run with the default tests. All others that a
-machine without a board can run do so with ``pytest -m long tests/docs``. The rest is in `ELSEWHERE`, with where it runs.
+Three kinds. Those in a ``console`` block, and those that take no second, run with the default tests. All others
+that a machine without a board can run do so with ``pytest -m long tests/docs``. The rest is in `ELSEWHERE`, with
+where it runs.
 """
 
 import functools
@@ -24,9 +25,11 @@ from terngen.sim import performance
 #: Programs whose lines are commands.
 PROGRAM = r"(?:\.venv/bin/)?(?:terngen|python3?|pytest|make|pip|curl|vivado)"
 
+TINY = "tests/data/reference/tiny"
+
 #: What stands for something of the reader's own.
-PLACEHOLDERS = {"MODEL": "tests/data/reference/tiny", "CHECKPOINT": "tests/data/reference/tiny", "FOLDER": "folder",
-                "model.tape": "tests/data/reference/tiny", "models/NAME": "models/fairy-1m", "UNIT": "to-int8", "FILE": "LICENSE", "BOOK.txt": "LICENSE"}
+PLACEHOLDERS = {"MODEL": TINY, "CHECKPOINT": TINY, "model.tape": TINY, "models/NAME": "models/fairy-1m",
+                "UNIT": "to-int8", "FILE": "LICENSE", "BOOK.txt": "LICENSE"}
 
 #: Pages whose console blocks have tests of their own, beside them.
 OWN_TESTS = {"cli.md": "tests/host/test_cli_docs.py", "serving.md": "tests/host/serve/test_docs.py",
