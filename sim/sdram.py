@@ -104,8 +104,9 @@ class SdramModel(wiring.Component):
         depth = chip.words // LINE
         shape = chip.width * LINE
         if self._outside:
-            w_port = memory.WritePort.Signature(addr_width=ceil_log2(depth), shape=shape, granularity=chip.width).create()
-            r_port = memory.ReadPort.Signature(addr_width=ceil_log2(depth), shape=shape).create()
+            width  = ceil_log2(depth)
+            w_port = memory.WritePort.Signature(addr_width=width, shape=shape, granularity=chip.width).create()
+            r_port = memory.ReadPort.Signature(addr_width=width, shape=shape).create()
             m.submodules.lines = Instance(
                 "sdram_lines", i_clk=ClockSignal(), i_w_addr=w_port.addr, i_w_data=w_port.data, i_w_en=w_port.en,
                 i_r_addr=r_port.addr, o_r_data=r_port.data)

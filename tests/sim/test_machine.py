@@ -14,7 +14,6 @@ import pytest
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError
 from terngen.hw import estimate
-from terngen.hw.contract import regs
 from terngen.hw.contract.config import ArrayVariant, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
 from terngen.hw.contract.tape import Op, pack_descriptor, walk
