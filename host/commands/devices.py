@@ -42,7 +42,7 @@ def random_tape(geometry: str, config: str | None, changes: Mapping[str, Any], m
     from terngen.host.compile import compile_tape
     from terngen.host.convert.checkpoint import Checkpoint
     from terngen.host.convert.geometry import PUBLISHED, Geometry
-    from terngen.sim.speed import write_checkpoint
+    from terngen.sim.checkpoint import write_checkpoint
 
     values  = {"model_type": "hgrn_bit", **PUBLISHED[geometry]}
     machine = (fitted(values, changes, source_of(memory, exact=False)) if config is None
