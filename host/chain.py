@@ -84,6 +84,8 @@ class Chain:
         self.devices = list(devices)
         #: What the devices counted together in the passes of the last :meth:`decode` or :meth:`logits`.
         self.counters: list[Counters] = []
+        #: What each device counted in the last :meth:`step`.
+        self.parts: list[Counters] = []
         #: What each device has just had.
         self._under_way: list[_Pass | None] = [None] * len(devices)
 
@@ -148,21 +150,20 @@ class Chain:
             if (done := self._advance(waiting.popleft() if waiting else None)) is not None:
                 yield done
 
-    def _passes(self, *passes: _Pass) -> list[Counters]:
-        return [Counters.total(done.counters) for done in self._flow(deque(passes))]
-
     def step(self, tokens: Mapping[int, int], *, reset: Collection[int] = (), head: bool = True,
              states: Mapping[int, int] | None = None) -> Counters:
         """See :meth:`Device.step`; counters are sums over the devices."""
-        [counters] = self._passes(_Pass(dict(tokens), reset, head, states))
-        return counters
+        [done] = self._flow(deque([_Pass(dict(tokens), reset, head, states)]))
+        self.parts = done.counters
+        return Counters.total(done.counters)
 
     def prefill(self, tokens: Sequence[int], *, state: int = 0, reset: bool = True) -> list[Counters]:
         """See :meth:`Device.prefill`. While a device reads one part of the tokens, the one before it reads the next."""
         count = self.config.slots
         parts = [dict(enumerate(tokens[start:start + count])) for start in range(0, len(tokens), count)]
-        return self._passes(*(_Pass(part, [0] if reset and place == 0 else (), False, dict.fromkeys(part, state))
-                              for place, part in enumerate(parts)))
+        passes = deque(_Pass(part, [0] if reset and place == 0 else (), False, dict.fromkeys(part, state))
+                       for place, part in enumerate(parts))
+        return [Counters.total(done.counters) for done in self._flow(passes)]
 
     def decode(self, tokens: Mapping[int, int], count: int, *, reset: Collection[int] = (), stop: int | None = None
                ) -> Iterator[dict[int, int]]:

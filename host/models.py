@@ -115,8 +115,8 @@ def _check_piece(path: str | os.PathLike[str], tape: Tape) -> None:
                 raise TapeError(f"{path} must take residual vectors in the format of the path ({tape.config.path}), "
                                 f"not {tape.config.embedding_format}")
             if number < pieces - 1 and not tape.config.readable:
-                raise TapeError(f"{path} must be for a machine whose residual vectors can be read, because another piece "
-                                f"needs them")
+                raise TapeError(f"{path} must be for a machine whose residual vectors can be read, because another "
+                                f"piece needs them")
         case other:
             raise TapeError(f"{path} must give number, pieces and family of its piece, not {quote(other)}")
 

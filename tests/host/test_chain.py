@@ -11,7 +11,8 @@ from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Device
 from terngen.host.errors import ConfigError
 from terngen.host.layout import Layout, cut
-from terngen.hw.contract.tape import Tape
+from terngen.hw import estimate
+from terngen.hw.contract.tape import Tape, walk
 from terngen.sim.device import GoldenTransport, SimTransport
 from terngen.sim.gate import CheckedTransport
 from terngen.sim.memory import MemoryModel
@@ -105,7 +106,7 @@ def test_golden(make_pieces, whole, name, split, changes):
 
 @pytest.mark.parametrize("name, split, changes", [
     ("tiny",    2, {"slots": 3}),
-    ("trained", 3, {"slots": 2, "beat_bits": 32, "lanes": 4}),
+    pytest.param("trained", 3, {"slots": 2, "beat_bits": 32, "lanes": 4}, marks=pytest.mark.long),
 ], ids=["two", "three"])
 def test_simulated(make_pieces, whole, name, split, changes):
     """The generated gateware, everything stalling; every value inside is compared with the golden machine."""
@@ -121,6 +122,32 @@ def test_simulated(make_pieces, whole, name, split, changes):
         same(chain, whole(name, **changes), seed=2)
     assert not any(each.mismatches for each in checked)
     assert all(each.values_compared > 50_000 for each in checked)
+
+
+@pytest.mark.parametrize("memory", ["", "latency=37"])
+def test_estimated(make_pieces, memory):
+    """The estimator knows the cycles of every device, exactly."""
+    timing = MemoryModel.parse(memory)
+    source = estimate.Source(latency=timing.latency)
+
+    def simulated(tape):
+        device = Device(SimTransport(tape.config, direct=True, memory=timing), tape)
+        device.load()
+        return device
+
+    tapes = make_pieces("tiny", 2, slots=3)
+    with chain_of(tapes, simulated) as chain:
+        for tokens in {0: 5}, {1: 77, 2: 0}, {0: 127, 1: 1, 2: 64}:
+            chain.step(tokens, reset=tokens)
+            for tape, counted, rows in zip(tapes, chain.parts, (tokens, {slot: slot for slot in tokens})):
+                layers, head = tape.marks["layers"], tape.marks["head"]
+                part  = dataclasses.replace(layers, count=layers.count + head.count)
+                model = tape.model
+                taken = estimate.step(tape.config, [fields for _, fields, _ in walk(tape.config, tape.image, part)],
+                                      active=len(rows), tokens=rows, hidden=model["hidden_size"],
+                                      embedding=(model["embedding_start"], model["embedding_beats"]),
+                                      start=part.start, count=part.count, source=source)
+                assert (counted.cycles, counted.beats) == (taken.cycles, taken.beats)
 
 
 def test_decode_ends(make_pieces, whole):
