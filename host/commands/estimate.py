@@ -26,7 +26,7 @@ __all__ = ["estimate", "of_layout"]
 @slots_option
 @multiplier_option
 @split_option
-@click.option("--link-rate", metavar="OCTETS", type=click.FloatRange(min=0, min_open=True), default=1e6,
+@click.option("--link-rate", metavar="OCTETS", type=click.FloatRange(min=0, min_open=True), default=3e5,
               show_default=True, help="Octets per second on the link of each device, with --split.")
 @click.option("--memory", metavar="LIST", default="",
               help="Timing of the tape memory, as for bench; without jitter, stalls and channels.")
@@ -156,28 +156,30 @@ def _of_pieces(geometry: Any, machine: Any, split: int | list[int], source: Any,
 
     pieces = cut(geometry, machine, split)
     count  = len(pieces)
-    groups = min(count, machine.slots)
-    group  = -(-machine.slots // groups)
-    told   = []
+    # Slots of each group, as the driver makes them.
+    groups = [len(range(place, machine.slots, count)) for place in range(min(count, machine.slots))]
+    told:  list[dict[str, Any]] = []
+    turns: list[dict[int, int]] = []        # cycles of each piece, by the slots of a group
     for piece in pieces:
         own    = piece.machine(geometry, machine)
         layout = Layout(geometry, own, piece)
-        alone, turn, full = (step_of(geometry, own, source, piece=piece, active=active)
-                             for active in (1, group, own.slots))
+        taken  = {active: step_of(geometry, own, source, piece=piece, active=active)
+                  for active in {1, *groups, own.slots}}
+        turns.append({active: step.cycles for active, step in taken.items()})
         told.append({
             "layers":            [piece.layers.start, piece.layers.stop],
             "tape_bytes":        layout.beats * own.beat_bytes,
-            "tape_bytes_per_token": alone.beats * own.beat_bytes,
-            "cycles_alone":      alone.cycles,
-            "cycles_in_turns":   turn.cycles,
-            "cycles_with_all":   full.cycles,
+            "tape_bytes_per_token": taken[1].beats * own.beat_bytes,
+            "cycles_alone":      turns[-1][1],
+            "cycles_in_turns":   turns[-1][groups[0]],
+            "cycles_with_all":   turns[-1][own.slots],
             **area(own),
         })
     hop     = 2 * octets_on_link(4 * geometry.hidden_size) / link_rate
     hops    = count - 1
     alone   = sum(piece["cycles_alone"] for piece in told)
-    # In one turn of all groups, which has a time for each device.
-    turns   = sum(max(told[(time - place) % count]["cycles_in_turns"] for place in range(groups))
+    # Between two tokens of a group it is on each device once; the other groups are on those before.
+    turn    = sum(max(turns[(time - place) % count][group] for place, group in enumerate(groups))
                   for time in range(count))
     chunk   = max(piece["cycles_with_all"] for piece in told)
     latency = alone / (clock * 1e6) + hops * hop
@@ -190,7 +192,7 @@ def _of_pieces(geometry: Any, machine: Any, split: int | list[int], source: Any,
         "cycles_per_token":         alone,
         "latency_seconds":          latency,
         "tokens_per_second_alone":  1 / latency,
-        "tokens_per_second":        machine.slots / (turns / (clock * 1e6) + groups * group * hops * hop),
+        "tokens_per_second":        machine.slots / (turn / (clock * 1e6) + machine.slots * hops * hop),
         "prompt_tokens_per_second": machine.slots / (chunk / (clock * 1e6) + machine.slots * hops * hop),
     }
 

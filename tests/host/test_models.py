@@ -190,6 +190,12 @@ def test_tape_wrong(tiny_tape, tmp_path, change, message):
     ({"embedding_beats": 1},     r" has embedding rows of 1 beats, the model needs 16$"),
     ({"embedding_start": -1},    r" must give embedding_start of its model as a number, not -1$"),
     ({"eos_token_id": 128},      r" must give eos_token_id of its model as null or a token below 128, not 128$"),
+    ({"piece": "first"},         r" must give number, pieces and family of its piece, not 'first'$"),
+    ({"piece": {"number": 2, "pieces": 2, "family": ""}}, r" must give number, pieces and family of its piece, not "),
+    ({"piece": {"number": 1, "pieces": 2, "family": ""}},
+     r" must take residual vectors in the format of the path \(e6m11\), not e6m9$"),
+    ({"piece": {"number": 0, "pieces": 2, "family": ""}},
+     r" must be for a machine whose residual vectors can be read, because another piece needs them$"),
     ({"bos_token_id": True},     r" must give bos_token_id of its model as null or a token below 128, not True$"),
 ])
 def test_tape_of_nonsense(tiny_tape, tmp_path, change, message):

@@ -124,4 +124,5 @@ def test_foreign_pieces(refused, terngen, speaking, pieces):
     """The same pieces for another machine belong to another family."""
     terngen("convert", speaking, "-o", "other.tape", "--split", 2, "--slots", 2)
     refused("run", pieces[0], "other.2of2.tape", code=4,
-            message=r"Tapes must be pieces of one conversion, but tape 1 is one of \w{32} and tape 2 one of \w{32}; convert")
+            message=r"Tapes must be pieces of one conversion, but tape 1 is one of \w{32} and tape 2 one of "
+                    r"\w{32}; convert")
