@@ -30,13 +30,13 @@ def cached(tmp_path, monkeypatch):
 @pytest.fixture
 def compilations(monkeypatch):
     """Conversions that were made."""
-    made, compile_tape = [], models.compile_tape
+    made, compile_pieces = [], models.compile_pieces
 
-    def counted(checkpoint, config, path, **options):
+    def counted(checkpoint, config, paths, **options):
         made.append(config)
-        return compile_tape(checkpoint, config, path, **options)
+        return compile_pieces(checkpoint, config, paths, **options)
 
-    monkeypatch.setattr(models, "compile_tape", counted)
+    monkeypatch.setattr(models, "compile_pieces", counted)
     return made
 
 
@@ -48,6 +48,21 @@ def test_converted_once(folder, cached, compilations):
     assert bytes(first.image) == bytes(second.image)
     assert first.tokenizer == (folder / "tokenizer.json").read_bytes()
     assert first.model["name"] == "model"
+
+
+def test_pieces_apart(folder, cached, compilations):
+    """Pieces are kept together, beside the whole model."""
+    models.open_model(folder)
+    for _ in range(2):
+        tapes = models.open_pieces([folder], 2)
+        assert [tape.model["piece"]["number"] for tape in tapes] == [0, 1]
+    assert len(compilations) == 2
+    assert len(cached()) == 3
+    # Of another conversion, say: then both are made again.
+    [first] = [path for path in cached() if path.name.endswith(".1of2.tape")]
+    first.unlink()
+    models.open_pieces([folder], 2)
+    assert len(compilations) == len(cached()) == 3
 
 
 def test_machines_apart(folder, cached, compilations):
