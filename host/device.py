@@ -321,8 +321,9 @@ class Device:
         """Put the residual vector of another machine where the row of token `slot` is looked for."""
         self._settle()
         model = self.tape.model
-        beat  = model["embedding_start"] + slot * model["embedding_beats"]
-        self.transport.write(regs.TAPE_BASE + beat * self.config.beat_bytes, vector.astype("<u4").tobytes())
+        start, size = (model[name] * self.config.beat_bytes for name in ("embedding_start", "embedding_beats"))
+        # Whole beats: others are not written.
+        self.transport.write(regs.TAPE_BASE + start + slot * size, vector.astype("<u4").tobytes().ljust(size, b"\0"))
 
     def prefill(self, tokens: Sequence[int], *, state: int = 0, reset: bool = True) -> list[Counters]:
         """Let a sequence take tokens, as many in a pass of the tape as there are slots, without the head.

@@ -113,7 +113,7 @@ def test_simulated(make_pieces, whole, name, split, changes):
     checked = []
 
     def simulated(tape):
-        checked.append(CheckedTransport(SimTransport(tape.config, direct=True, seed=len(checked), **STALLS)))
+        checked.append(CheckedTransport(SimTransport(tape.config, seed=len(checked), **STALLS)))
         device = Device(checked[-1], tape)
         device.load()
         return device
