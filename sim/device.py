@@ -102,6 +102,8 @@ class GoldenTransport:
     def read(self, address: int, octets: int, *, timeout: float | None = None) -> bytes:
         """See :class:`~terngen.host.transport.Transport`."""
         _check_access(address, octets)
+        if self.config.readable and regs.VECTOR_BASE <= address < regs.TAPE_BASE:
+            return self._read_vectors((address - regs.VECTOR_BASE) // 4, octets // 4)
         if regs.SUMS_BASE <= address < regs.TAPE_BASE:
             return self._read_sums((address - regs.SUMS_BASE) // 4, octets // 4)
         places = range(address, address + octets, 4)
@@ -118,6 +120,14 @@ class GoldenTransport:
         step, slot = place >> self.config.slot_bits, place & (1 << self.config.slot_bits) - 1
         self._finish(step + 1)
         return self._history[step].get(slot, regs.NO_TOKEN) if step < len(self._history) else regs.NO_TOKEN
+
+    def _read_vectors(self, first: int, count: int) -> bytes:
+        """Where :func:`~terngen.hw.contract.regs.vector_address` has them; elsewhere zeros."""
+        self._finish()
+        words = np.zeros(count, "<u4")
+        there = self.machine.x.ravel()[first:first + count]
+        words[:len(there)] = there
+        return words.tobytes()
 
     def _read_sums(self, first: int, count: int) -> bytes:
         """Where :func:`~terngen.hw.contract.regs.sum_address` has them; elsewhere zeros."""
@@ -156,7 +166,7 @@ class GoldenTransport:
             self._memory  = memory
         self._memory[offset:end] = octets
         self.machine.image = self._memory[:max(size, end)]
-        self.machine.forget()
+        self.machine.forget(range(offset, end))
 
     def _go(self) -> None:
         self._finish()

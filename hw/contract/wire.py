@@ -39,7 +39,7 @@ from terngen.hw.contract import bits
 
 __all__ = ["Type", "Fault", "Header", "Frame", "WireError", "Decoder", "encode_frame",
            "decode_frame", "cobs_encode", "cobs_decode", "VERSION", "DELIMITER", "HEADER_BYTES",
-           "CRC_BYTES", "MAX_PAYLOAD", "MAX_FRAME", "MAX_ENCODED", "BLOCK"]
+           "CRC_BYTES", "MAX_PAYLOAD", "MAX_FRAME", "MAX_ENCODED", "BLOCK", "octets_on_link"]
 
 #: Version of everything on this page.
 VERSION = 1
@@ -110,6 +110,16 @@ HEADER_BYTES = bits.size(Header)
 MAX_FRAME = HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES
 #: Octets of the longest frame after it is encoded, without its delimiter.
 MAX_ENCODED = MAX_FRAME + -(-MAX_FRAME // BLOCK)
+
+
+def octets_on_link(payload: int) -> int:
+    """Octets of the frames that carry so many octets of payload, one way, if they are as long as can be."""
+    octets = 0
+    while payload > 0:
+        frame    = HEADER_BYTES + min(payload, MAX_PAYLOAD) + CRC_BYTES
+        octets  += frame + -(-frame // BLOCK) + 1
+        payload -= MAX_PAYLOAD
+    return octets
 
 
 class WireError(ValueError):

@@ -13,6 +13,7 @@ from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Access, Reg, Status
 from terngen.hw.stream import delay
 from terngen.hw.units.sums import READ_LATENCY
+from terngen.hw.units.vector import Vector
 
 __all__ = ["Registers"]
 
@@ -56,6 +57,8 @@ class Registers(wiring.Component):
         Results, see :class:`~terngen.hw.units.vector.Vector`.
     sums_slot, sums_group, sums
         Read port of the sums, with ``READ_LATENCY`` of :mod:`terngen.hw.units.sums`.
+    look, seen
+        Read port of the residual vectors, see :class:`~terngen.hw.units.vector.Vector`.
     """
 
     #: Cycles from a read to its answer: the address is registered, its parts are, those go to the sampler, and what is
@@ -102,6 +105,8 @@ class Registers(wiring.Component):
             "sums_slot":    Out(config.slot_bits),
             "sums_group":   Out(config.group_bits),
             "sums":         In(data.ArrayLayout(signed(config.acc_width), config.lanes)),
+            "look":         Out(range(config.slots * config.groups(config.hidden))),
+            "seen":         In(data.ArrayLayout(config.path.width, config.lanes)),
         })
 
     def elaborate(self, platform):
@@ -160,11 +165,14 @@ class Registers(wiring.Component):
         history_bit = regs.HISTORY_BASE.bit_length() - 1
         place       = Signal(result_bits - 2)
         is_sum      = Signal()
+        is_vector   = Signal()
         is_history  = Signal()
         step        = address[2 + config.slot_bits:history_bit]
         lane        = address[2:2 + lane_bits]
+        vector_bit  = (regs.VECTOR_BASE ^ regs.SUMS_BASE).bit_length() - 1
         m.d.comb += [
-            is_sum.eq(address[sums_bit]),
+            is_vector.eq(address[vector_bit:] == regs.VECTOR_BASE >> vector_bit if config.readable else 0),
+            is_sum.eq(address[sums_bit] & ~is_vector),
             is_history.eq(address[history_bit:] == 1),
             place.eq(address[2:result_bits]),
         ]
@@ -191,7 +199,11 @@ class Registers(wiring.Component):
         register = delay(m, functools.reduce(operator.or_, (Mux(chosen[number], value, 0)
                                                             for number, value in words.items())), name="register")
         found = Signal(32, reset_less=True)
-        with m.If(recalls):
+        assert Vector.LOOK_LATENCY == READ_LATENCY         # so a vector comes a cycle before it is given, too
+        m.d.sync += self.look.eq(address[2 + lane_bits:vector_bit])
+        with m.If(is_vector):
+            m.d.sync += found.eq(Array(self.seen)[lane] if lane_bits else self.seen[0])
+        with m.Elif(recalls):
             known = made & (self.history_token != (1 << regs.TOKEN_BITS) - 1)
             m.d.sync += found.eq(Mux(known, self.history_token, regs.NO_TOKEN))
         with m.Elif(shows):

@@ -173,6 +173,11 @@ class Vector(wiring.Component):
         Where codes go.
     top_slot, top_place, top_row, top_sum, scales
         Results: candidates as in :class:`Sampler`, and the scale of the logits of each slot.
+    look
+        Lane group of the residual vectors of all slots, one behind the other, to be seen.
+    seen
+        That group, ``LOOK_LATENCY`` cycles later while nothing is being executed. Only of a machine that has
+        `readable` vectors.
     trace : ``Out(...)``
         See :mod:`terngen.hw.contract.trace`.
     idle : ``Out(1)``
@@ -235,6 +240,8 @@ class Vector(wiring.Component):
             "top_row":       Out(32),
             "top_sum":       Out(signed(config.acc_width)),
             "scales":        Out(data.ArrayLayout(fmt.width, config.slots)),
+            "look":          In(range(config.slots * config.groups(config.hidden))),
+            "seen":          Out(data.ArrayLayout(fmt.width, config.lanes)),
 
             "trace":         Out(wiring.Signature({
                 "valid": Out(1),
@@ -242,6 +249,9 @@ class Vector(wiring.Component):
             })),
             "idle":          Out(1),
         })
+
+    #: Cycles from `look` to `seen`: the address is registered.
+    LOOK_LATENCY = 1 + _READ
 
     def cycles(self, op: Op, length: int, *, active: int, last: bool = False) -> int:
         """See :meth:`Timing.cycles`."""
@@ -342,7 +352,7 @@ class Vector(wiring.Component):
         with m.If(clears):
             m.d.sync += row.eq(0)
         term = Signal()     # the last term of a sum of squares is offered
-        with m.FSM():
+        with m.FSM() as fsm:
             with m.State("Idle"):
                 m.d.comb += self.idle.eq(~self.command.valid)
                 m.d.sync += [
@@ -484,13 +494,17 @@ class Vector(wiring.Component):
             return count
 
         # Buffers: each has one place in the pipeline where it is read, and one where it is written.
-        def buffer(name, base, depth, read_valid, write_valid, write_data):
+        def buffer(name, base, depth, read_valid, write_valid, write_data, look=None):
             # A pass reads a group before it writes it.
             m.submodules[name] = words = memory.Memory(shape=lanes * width, depth=depth, init=[],
                                                        attrs={"no_rw_check": 1})
             read, write = words.read_port(), words.write_port()
+            place = counter(read_valid, f"{name}_read", base)
+            if look is not None:
+                with m.If(fsm.ongoing("Idle")):                     # between passes anybody may look
+                    m.d.sync += place.eq(look)
             m.d.comb += [
-                read.addr.eq(counter(read_valid, f"{name}_read", base)),
+                read.addr.eq(place),
                 write.addr.eq(delay(m, counter(write_valid, f"{name}_write", base), name=f"{name}_to")),
                 write.data.eq(delay(m, write_data, name=f"{name}_data")),
                 write.en.eq(delay(m, write_valid, reset=True, name=f"{name}_en")),
@@ -507,7 +521,9 @@ class Vector(wiring.Component):
         m.d.comb += x_read.eq(at(self._v - _READ, Op.RESIDUAL) | at(buffered, Op.SCAN, Op.SQUARE))
         m.d.comb += x_write.eq(result(0, (Op.RESIDUAL, Op.EMBED)))
         x = buffer("x", hidden_base, slots * config.groups(config.hidden), x_read, x_write,
-                   Mux(flag(Op.EMBED), self.weights.codes.as_value(), Cat(r)))
+                   Mux(flag(Op.EMBED), self.weights.codes.as_value(), Cat(r)), self.look if config.readable else None)
+        if config.readable:
+            m.d.comb += self.seen.as_value().eq(Cat(x))
 
         t0_read  = Signal()
         t0_write = Signal()

@@ -256,4 +256,10 @@ async def equals_golden_machine(dut, i_stall, o_stall):
             assert dut.top_sum.value.to_signed() == golden.top_sum[slot, index]
         scale = int(dut.scales.value) >> fmt.width * slot & (1 << fmt.width) - 1
         assert scale == golden.scale[slot]
+    for group in range(config.slots * config.groups(config.hidden) if config.readable else 0):
+        dut.look.value = group
+        await ClockCycles(dut.clk, Vector.LOOK_LATENCY)
+        await FallingEdge(dut.clk)
+        seen = int(dut.seen.value)
+        assert seen == pack(golden.x.reshape(-1, config.lanes)[group], fmt.width), f"Group {group}"
     assert regs.RESULT_TOP + 2 * config.top_k <= regs.RESULT_STRIDE // 4
