@@ -284,7 +284,7 @@ class SdramTape(wiring.Component):
         ]
         room     = Signal(range(DEPTH + 1), init=DEPTH)      # in the queue, not asked for
         has_room = Signal()
-        left_it  = queue.o.valid & queue.o.ready
+        left_it  = delay(m, queue.o.valid & queue.o.ready, reset=True, name="left_it")
         m.d.sync += [
             room.eq(room - Mux(reading, taken, 0) + left_it),
             has_room.eq(room >= BURST),
