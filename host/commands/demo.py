@@ -67,7 +67,8 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
     from terngen.host.commands.console import emit, plural
     from terngen.host.commands.devices import benched, load, tape_of
     from terngen.host.errors import GateError
-    from terngen.host.text import Language, Sampling, Story
+    from terngen.host.sampling import Sampling
+    from terngen.host.text import Language, Story
 
     def say(line: str = "", nl: bool = True) -> None:
         if not as_json:

@@ -47,7 +47,8 @@ def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, 
     from terngen.host.commands.devices import opened, tape_of
     from terngen.host.device import Counters
     from terngen.host.errors import ConfigError
-    from terngen.host.text import Language, Sampling, Story
+    from terngen.host.sampling import Sampling
+    from terngen.host.text import Language, Story
 
     tape = tape_of(model, config=config, slots=slots, sites=sites)
     if top_k is not None and top_k > tape.config.top_k:

@@ -13,11 +13,13 @@ import pytest
 
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError
+from terngen.host.sampling import Sampling
 from terngen.hw import estimate
 from terngen.hw.contract import regs
 from terngen.hw.contract.config import ArrayVariant, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
 from terngen.hw.contract.tape import Op, pack_descriptor, walk
+from terngen.hw.control import decode
 from terngen.hw.tape.onchip import OnChipTape
 from terngen.sim.bench import Bench, greedy
 from terngen.sim.memory import MemoryModel
@@ -110,6 +112,58 @@ def test_decode(make_tape, bench):
     assert len(made) == 6
     stop = made[2][0]
     list(device.decode({0: 3, 2: 14}, 6, reset=[0, 2], stop=stop))
+    assert machine.gate()["mismatches"] == 0
+
+
+def samplings(number):
+    """How slots choose: one takes the best, the others draw from the lists of the machine, or less of them."""
+    return {0: Sampling(temperature=1.3, seed=number), 1: Sampling(),
+            2: Sampling(temperature=0.4, top_k=5, seed=number + 1)}
+
+
+def test_decode_draws(make_tape, bench):
+    """Slots draw with temperatures and seeds of their own; the host draws the same, step by step."""
+    machine = bench(make_tape("tests/data/reference/tiny", slots=3), seed=8, **STALLS)
+    device  = machine.device
+    first   = {0: 3, 1: 4, 2: 14}
+    again   = samplings(1)
+    made    = [*device.decode(first, 6, reset=[0, 1, 2], sampling=again)]
+    made   += device.decode(made[-1], 4, sampling=again)
+    best    = list(device.decode(first, 10, reset=[0, 1, 2]))
+    tokens, choosing = first, samplings(1)
+    for step, expected in enumerate(made):
+        device.step(tokens, reset=[0, 1, 2] if step == 0 else [])
+        tokens = {slot: choosing[slot].choose(device.results(slot)) for slot in tokens}
+        assert tokens == expected
+    assert [step[1] for step in made] == [step[1] for step in best]
+    assert all([step[slot] for step in made] != [step[slot] for step in best] for slot in (0, 2))
+    # A slot leaves with what it drew, and others that take part come and go.
+    list(device.decode({0: 3, 2: 14}, 8, reset=[0, 2], stop=made[2][0], sampling=samplings(1)))
+    list(device.decode({2: 5}, 3, sampling=samplings(7)))
+    assert machine.gate()["mismatches"] == 0
+
+
+@pytest.mark.parametrize("preset, changes", [
+    ("onchip", {"beat_bits": 256, "lanes": 4, "top_k": 3}), ("tiny", {"top_k": 15, "path": FloatFormat(5, 7)}),
+    ("small", {"sites": Sites.all(Multiplier("lmul")), "slots": 2})], ids=["onchip", "tiny", "lmul"])
+def test_cycles_of_drawing(make_tape, bench, preset, changes):
+    """Draws take what is foretold; without any the machine takes what it took."""
+    tape    = make_tape("tests/data/reference/tiny", preset, **changes)
+    machine = bench(tape, direct=True)
+    device  = machine.device
+    slots   = range(tape.config.slots)
+    first, steps = {slot: 3 + slot for slot in slots}, 4
+
+    def cycles(top_k):
+        """Of a run, besides those that its tokens decide."""
+        sampling = {slot: Sampling(temperature=2.0, top_k=top_k, seed=slot) for slot in slots} if top_k else {}
+        made = [first, *device.decode(first, steps, reset=slots, sampling=sampling)]
+        [counted] = device.counters
+        return counted.cycles - sum(token.bit_length() for given in made[:-1] for token in given.values())
+
+    best = cycles(0)
+    for top_k in (1, 2, tape.config.top_k):
+        assert cycles(top_k) - best == decode.cycles(tape.config, steps=0, drawn=[top_k] * steps * len(slots))
     assert machine.gate()["mismatches"] == 0
 
 
