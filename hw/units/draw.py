@@ -9,16 +9,17 @@ from terngen.hw.contract.config import Config
 from terngen.hw.contract.drawing import COLDNESS, DISTANCE_BITS, FRESH_BITS, NOISE_WIDTH, SCORE_BITS, SLOPE_WIDTH
 from terngen.hw.contract.regs import Choice
 from terngen.hw.stream import delay
+from terngen.hw.vendor.adder import add_kept
 
 __all__ = ["Draw", "choice_layout", "latency"]
 
 #: Steps that shift whatever the slope may be out of sight.
-_SLOPE_STEPS = SLOPE_WIDTH + COLDNESS.mantissa_bits + 2
+_SLOPE_STEPS = SLOPE_WIDTH + COLDNESS.mantissa_bits + 3
 
 
 def latency(candidates: int) -> int:
     """Cycles from `go` to `done`, for a number of candidates."""
-    return _SLOPE_STEPS + 2 + max(1, candidates) * (DISTANCE_BITS + 3)
+    return _SLOPE_STEPS + 2 + max(1, candidates) * (DISTANCE_BITS + 4)
 
 
 def choice_layout(config: Config) -> data.StructLayout:
@@ -81,7 +82,7 @@ class Draw(wiring.Component):
         m.submodules.choices = choices = memory.Memory(shape=Choice, depth=depth, init=[])
         state, put_state   = states.read_port(domain="comb"), states.write_port()
         choice, put_choice = choices.read_port(domain="comb"), choices.write_port()
-        random = Signal(32)             # the generator
+        random = Signal(32, reset_less=True)             # the generator
         m.d.comb += [
             state.addr.eq(self.slot),
             choice.addr.eq(self.slot),
@@ -94,20 +95,22 @@ class Draw(wiring.Component):
         ]
 
         # Both factors of the slope have a significand; their exponents say how far the product goes to the right, and
-        # so when the first bit of the coldness comes in.
+        # so how many steps are left when the first bit of the coldness comes in.
         coldness    = choice.data.coldness
         field       = self.scale[fmt.mantissa_bits:-1]
         cold_field  = coldness[COLDNESS.mantissa_bits:-1]
-        steps       = delay(m, C(NOISE_WIDTH - SCORE_BITS + COLDNESS.mantissa_bits + fmt.bias + COLDNESS.bias)
-                            - field - cold_field, name="steps")
-        is_zero     = (field == 0) | (cold_field == 0)
+        one         = NOISE_WIDTH - SCORE_BITS + COLDNESS.mantissa_bits     # of exponents that cancel each other
+        steps       = delay(m, C(one + fmt.bias + COLDNESS.bias) - field - cold_field, name="steps")
+        is_zero     = delay(m, (field == 0) | (cold_field == 0), name="is_zero")
         significand = Cat(self.scale[:fmt.mantissa_bits], 1)
-        steep       = delay(m, ~is_zero & (steps <= COLDNESS.mantissa_bits), name="steep")
 
-        slope  = Signal(SLOPE_WIDTH)
-        factor = Signal(DISTANCE_BITS)
-        total  = Signal(SLOPE_WIDTH + 1)
-        left   = Signal(range(_SLOPE_STEPS))
+        slope  = Signal(SLOPE_WIDTH, reset_less=True)
+        factor = Signal(DISTANCE_BITS, reset_less=True)
+        total  = Signal(SLOPE_WIDTH + 1, reset_less=True)
+        left   = Signal(range(_SLOPE_STEPS), reset_less=True)
+        steep  = Signal(reset_less=True)        # the slope is too large for its register
+        far    = Signal(reset_less=True)        # the distance is not zero
+        comes  = Signal(reset_less=True)        # the coldness comes in
 
         # The table is asked long before a product is complete.
         m.submodules.table = table = memory.Memory(
@@ -121,28 +124,32 @@ class Draw(wiring.Component):
         m.d.comb += found.addr.eq(Cat(cells, zeros))
         noise = delay(m, Cat(random[drawing.FIRST_BITS + len(cells):][:FRESH_BITS], found.data), name="noise")
 
-        first   = Signal(signed(self._config.acc_width))        # sum of the best candidate
-        current = Signal(4)
-        best    = Signal(NOISE_WIDTH)                           # score
-        winner  = Signal(4)
-        score   = Signal(NOISE_WIDTH + 1)
+        first   = Signal(signed(self._config.acc_width), reset_less=True)    # sum of the best candidate
+        current = Signal(4, reset_less=True)
+        best    = Signal(NOISE_WIDTH, reset_less=True)      # score
+        winner  = Signal(4, reset_less=True)
+        score   = Signal(NOISE_WIDTH + 1, reset_less=True)
         m.d.sync += score.eq(noise - total[:NOISE_WIDTH])
-        behind  = delay(m, total[NOISE_WIDTH:].any(), name="behind")
-        wins    = ~behind & ~score[-1] & (score[:-1] > best)
+        behind  = delay(m, total[NOISE_WIDTH:].any() | (steep & far), name="behind")
+        wins    = delay(m, ~behind & ~score[-1] & (score[:-1] > best), name="wins")
+
+        more = add_kept(m, platform, total[1:], Cat(slope, C(0, 1)), factor[0], name="more")
 
         def add():
             """One bit of the factor."""
             m.d.sync += [
-                total.eq((total >> 1) + Mux(factor[0], slope, 0)),
+                total.eq(more),
                 factor.eq(factor >> 1),
+                far.eq(far | factor[0]),
                 left.eq(left - 1),
             ]
 
         with m.FSM():
             with m.State("Idle"):
                 m.d.sync += [
-                    slope.eq(Mux(is_zero, 0, significand) << SLOPE_WIDTH - len(significand)),
+                    slope.eq(significand << SLOPE_WIDTH - len(significand)),
                     factor.eq(0),
+                    comes.eq(0),
                     total.eq(0),
                     left.eq(_SLOPE_STEPS - 1),
                     random.eq(state.data),
@@ -153,17 +160,20 @@ class Draw(wiring.Component):
                     m.next = "Multiply scale"
             with m.State("Multiply scale"):
                 add()
-                with m.If(left == steps):
+                m.d.sync += comes.eq((left == steps + 1) & ~is_zero)
+                with m.If(comes):
                     m.d.sync += factor.eq(Cat(coldness[:COLDNESS.mantissa_bits], 1))
                 with m.If(left == 0):
                     m.next = "Slope"
             with m.State("Slope"):
-                m.d.sync += slope.eq(total | (steep | total[-1]).replicate(SLOPE_WIDTH))
+                m.d.sync += slope.eq(total)
+                m.d.sync += steep.eq(total[-1] | (~is_zero & (steps <= COLDNESS.mantissa_bits)))
                 m.next = "Take"
             with m.State("Take"):
                 m.d.sync += [
-                    factor.eq(first - self.sum),
+                    factor.eq((first - self.sum)[:self._config.acc_width]),
                     total.eq(0),
+                    far.eq(0),
                     left.eq(DISTANCE_BITS - 1),
                     current.eq(self.place),
                     self.place.eq(self.place + 1),
@@ -176,6 +186,8 @@ class Draw(wiring.Component):
                 with m.If(left == 0):
                     m.next = "Weigh"
             with m.State("Weigh"):
+                m.next = "Compare"
+            with m.State("Compare"):
                 m.next = "Keep"
             with m.State("Keep"):
                 with m.If(wins):
