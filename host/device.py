@@ -363,9 +363,8 @@ class Device:
         """
         self.counters.clear()
         drawing = {slot: each for slot, each in (sampling or {}).items() if slot in tokens and not each.greedy}
-        if drawing and not self.config.draws:
-            raise ConfigError("Machine keeps one candidate for each slot, which leaves nothing to draw; generate one "
-                              "with a top_k of at least 2, or take the best with a temperature of 0")
+        for each in drawing.values():
+            each.check(self.config)
         kept = min(self.config.top_k, self.tape.model["vocab_size"])
         while count > 0 and tokens:
             steps = min(count, self.config.history)

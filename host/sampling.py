@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from terngen.host.errors import ConfigError
 from terngen.hw.contract import bits, drawing
+from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Choice
 
 if TYPE_CHECKING:
@@ -46,6 +48,18 @@ class Sampling:
         self._coldness = 0 if self.greedy else drawing.coldness(temperature)
         self._top_k    = top_k
         self._state    = drawing.start(seed)
+
+    def check(self, config: Config) -> None:
+        """Refuse a machine that has nothing to draw from.
+
+        Raises
+        ------
+        ConfigError
+            If a token is to be drawn, and the machine keeps one candidate.
+        """
+        if not self.greedy and not config.draws:
+            raise ConfigError("Machine keeps one candidate for each slot, which leaves nothing to draw; generate one "
+                              "with a top_k of at least 2, or take the best with a temperature of 0")
 
     def choose(self, result: Result) -> int:
         """The token that follows."""

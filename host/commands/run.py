@@ -57,6 +57,7 @@ def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, 
     # What is wrong is said before a machine is compiled.
     Language.of_tape(tape).prompt(prompt)
     sampling = Sampling(temperature=temperature, top_k=top_k, seed=seed)
+    sampling.check(tape.config)
     with opened(tape, device, memory=memory, waveform=waveform) as machine:
         story = Story(machine, prompt, sampling)
         begin = time.monotonic()
