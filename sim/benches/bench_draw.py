@@ -112,6 +112,31 @@ async def equals_contract(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def equal_scores(dut):
+    """A generator without a bit gives each candidate the same: the first one wins."""
+    harness = Harness(dut)
+    await reset(dut)
+    await harness.choose(0, 0, 0)
+    await harness.draw(0, [5] * CONFIG.top_k, CONFIG.path.one, drawing.coldness(1.0), CONFIG.top_k)
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def every_shift(dut):
+    """All exponents of the slope, from where it is lost to where it is too large."""
+    harness, fmt = Harness(dut), CONFIG.path
+    await reset(dut)
+    for slot in range(CONFIG.slots):
+        await harness.choose(slot, 0, rng.getrandbits(32) or 1)
+    sums = [LIMIT - 1, *sorted((rng.randrange(-LIMIT, LIMIT) for _ in range(CONFIG.top_k - 2)), reverse=True), -LIMIT]
+    for shift in range(-60, 8):
+        field = max(1, min(fmt.bias + shift // 2, (1 << fmt.exponent_bits) - 1))
+        cold  = max(1, min(COLDNESS.bias + shift - (field - fmt.bias), (1 << COLDNESS.exponent_bits) - 1))
+        await harness.draw(rng.randrange(CONFIG.slots), rng.choice([sums, sorted_sums()]),
+                           field << fmt.mantissa_bits | rng.getrandbits(fmt.mantissa_bits),
+                           cold << COLDNESS.mantissa_bits | rng.getrandbits(COLDNESS.mantissa_bits), CONFIG.top_k)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(after=[1, 20, 60, 75, 76])
 async def resumes_after_reset(dut, after):
     harness = Harness(dut)
