@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terngen.host.errors import ConfigError, DeviceError, InputError
+from terngen.host.sampling import Sampling
 from terngen.host.transport import Transport
 from terngen.hw.contract import bits, formats, regs
 from terngen.hw.contract.regs import Reg, Status
@@ -354,8 +355,8 @@ class Device:
         return passes
 
     def decode(self, tokens: Mapping[int, int], count: int, *, reset: Collection[int] = (),
-               stop: int | None = None) -> Iterator[dict[int, int]]:
-        """Let the machine go on by itself: each slot takes its best candidate as its next token.
+               stop: int | None = None, sampling: Mapping[int, Sampling] | None = None) -> Iterator[dict[int, int]]:
+        """Let the machine go on by itself: each slot takes its best candidate as its next token, or draws one.
 
         Parameters
         ----------
@@ -367,6 +368,9 @@ class Device:
             Slots that begin a new sequence with this token.
         stop
             Token after which a slot takes part no more.
+        sampling
+            How slots choose, each by its own; the others take the best candidate. What they have chosen is what
+            :meth:`Sampling.choose` would have chosen of :meth:`results`, step by step.
 
         Yields
         ------
@@ -377,16 +381,26 @@ class Device:
         ------
         InputError, ValueError
             As :meth:`step`.
+        ConfigError
+            If a token is to be drawn by a machine that has nothing to draw from.
         """
         self.counters.clear()
+        drawing = {slot: each for slot, each in (sampling or {}).items() if slot in tokens and not each.greedy}
+        for each in drawing.values():
+            each.check(self.config)
+        kept = min(self.config.top_k, self.tape.model["vocab_size"])
         while count > 0 and tokens:
             steps = min(count, self.config.history)
             slots = self._put_tokens(tokens, {})
-            self._start(self._through, slots, reset, embed=True, steps=steps, stop=stop)
+            for slot, each in drawing.items():
+                self._put(regs.choice_address(slot), *each.words(kept))
+            self._start(self._through, slots, reset, embed=True, steps=steps, stop=stop, draw=drawing)
             self._under_way = text = _Text(self, steps)
             try:
                 while made := text.next():
                     tokens = made
+                    for slot in drawing.keys() & made.keys():
+                        drawing[slot].skip(kept)
                     yield made
             finally:
                 text.finish()
@@ -434,7 +448,7 @@ class Device:
         return self._wait()
 
     def _start(self, mark: Mark, slots: Collection[int], reset: Collection[int], *, embed: bool,
-               steps: int = 1, stop: int | None = None) -> None:
+               steps: int = 1, stop: int | None = None, draw: Collection[int] = ()) -> None:
         """Begin a run. The registers from ``MASK`` to ``GO`` lie one behind the other."""
         self._settle()
         model = self.tape.model
@@ -442,7 +456,7 @@ class Device:
                   sum(1 << slot for slot in reset), model["embedding_start"],
                   model["embedding_beats"] if embed else 0, mark.start, mark.count,
                   model["hidden_size"], model["vocab_size"], steps,
-                  regs.NO_TOKEN if stop is None else stop, 1)
+                  regs.NO_TOKEN if stop is None else stop, sum(1 << slot for slot in draw), 1)
 
     def _settle(self) -> None:
         """Let the run that is under way end: the machine makes one after the other."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from terngen.hw.contract import formats
+from terngen.hw.contract import drawing, formats
 from terngen.hw.contract.config import EXACT, ArrayVariant, Config
 from terngen.hw.contract.formats import Multiplier
 from terngen.hw.contract.regs import TOKEN_BITS
@@ -70,6 +70,10 @@ def stores(config: Config) -> list[Store]:
         Store("sigmoid", config.path.width - 2, formats.SIGMOID_ENTRIES, lanes, constant=True),
         Store("squares", 46, slots * formats.bins(config.path), lanes, at_once=True),
     ]
+    if config.draws:
+        found += [Store("draws", 32, 1 << config.slot_bits, at_once=True),
+                  Store("choices", 20, 1 << config.slot_bits, at_once=True),
+                  Store("noise", drawing.NOISE_WIDTH - drawing.FRESH_BITS, drawing.NOISE_ENTRIES, constant=True)]
     if config.variant is ArrayVariant.TABLE:
         width = config.table_builders
         found.append(Store("steps", table.STEP_BITS, 2 * table.ENTRIES, constant=True))

@@ -17,7 +17,7 @@ import collections
 import dataclasses
 import functools
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -402,7 +402,7 @@ class _Machine:
 
 def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: int,
          tokens: Mapping[int, int] | None = None, hidden: int = 0, embedding: tuple[int, int] = (0, 0),
-         start: int = 0, count: int, source: Source = Source(), phase: int = 0) -> Step:
+         start: int = 0, count: int, source: Source = Source(), phase: int = 0, drawn: Sequence[int] = ()) -> Step:
     """What a step takes.
 
     Parameters
@@ -427,6 +427,8 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
     phase : :class:`int`
         Cycles from power-up to the cycle in which the player is started. Only a source with pauses depends
         on it.
+    drawn : sequence of :class:`int`
+        Candidates of each slot that draws its next token.
     """
     machine = _Machine(config, _Tape(config, source, phase), active)
     cycle   = 1
@@ -447,4 +449,4 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
         cycle = machine.segment(cycle, start, count, descriptors)
     cycle = max(cycle, machine.idle + player.IDLE_CYCLES) + player.SETTLE_CYCLES - 1
     spent = {op: (machine.beats_of[op], cycles - machine.beats_of[op]) for op, cycles in machine.cycles_of.items()}
-    return Step(cycle + decode.cycles(config, steps=1), machine.beats, spent)
+    return Step(cycle + decode.cycles(config, steps=1, drawn=drawn), machine.beats, spent)

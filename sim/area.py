@@ -26,7 +26,7 @@ _TRIPLES = {"variant": ArrayVariant.TRIPLES}
 
 #: Units by themselves, in a machine of which there is a little of everything.
 UNITS = ("add", "multiply", "lmul", "from-int", "to-int8", "sigmoid", "reciprocal", "parameters", "reader", "player",
-         "sums", "array", "square-sum", "recurrence", "sampler", "sequencer", "registers", "endpoint", "vector")
+         "sums", "array", "square-sum", "recurrence", "sampler", "draw", "sequencer", "registers", "endpoint", "vector")
 UNIT  = Config(**_BUFFERS)
 #: Arrays: every structure with little and much of each.
 ARRAYS = [Config(**_BUFFERS, beat_bits=beat_bits, row_lanes=row_lanes, lanes=lanes, slots=slots, **variant)

@@ -100,19 +100,21 @@ class Bench:
             outcome["first"] = dataclasses.asdict(checked.first)
         return outcome
 
-    def figures(self, steps: Sequence[Counters]) -> dict[str, Any]:
-        """Speed, of steps that passed.
+    def figures(self, runs: Sequence[Counters], passes: int | None = None) -> dict[str, Any]:
+        """Speed, of runs that passed.
 
         A token is one pass of the tape, which gives one token to each slot that takes part. Attainment is
         the share of what the tape source could have given had it neither paused nor idled.
 
         Parameters
         ----------
-        steps : sequence of :class:`Counters`
-            Counters of each pass, head included.
+        runs : sequence of :class:`Counters`
+            Counters of each run, head included.
+        passes : :class:`int`
+            Passes of the tape in them, by default one in each.
         """
-        total    = Counters.total(steps)
-        count    = len(steps)
+        total    = Counters.total(runs)
+        count    = len(runs) if passes is None else passes
         beat     = self.tape.config.beat_bytes
         memory   = self.simulated.memory
         counters = self.simulated.model.counters

@@ -23,6 +23,7 @@ from terngen.host.compile import compile_tape
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError, LinkError
+from terngen.host.sampling import Sampling
 from terngen.hw import build
 from terngen.hw.contract import regs, wire
 from terngen.hw.contract.regs import Reg
@@ -120,7 +121,8 @@ def _play(transport: _Mutant, tape: Tape) -> None:
         yield device.step({slot: token() for slot in every}, reset=[1])
         yield device.prefill([token() for _ in range(5)], state=0)
         yield device.step({1: vocab - 1}, head=False)
-        yield list(device.decode({slot: token() for slot in every}, 3))
+        yield list(device.decode({slot: token() for slot in every}, 3,
+                                 sampling={0: Sampling(temperature=1.0, seed=1)}))
         yield device.logits({0: token()})
 
     for made in steps():

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from terngen.host.errors import DeviceError, InputError
+from terngen.host.sampling import Sampling
 from terngen.host.serve import bodies, page, writing
 from terngen.host.serve.bodies import BodyError, Chat, Completion, Detokenize, Options, Tokenize
 from terngen.host.serve.chat import Template
@@ -30,7 +31,6 @@ from terngen.host.serve.metrics import exposition
 from terngen.host.serve.scheduler import Scheduler, Unavailable
 from terngen.host.serve.shapes import ChatShape, Shape, TextShape
 from terngen.host.serve.writing import Piece
-from terngen.host.text import Sampling
 
 __all__ = ["Api", "Limits"]
 

@@ -171,8 +171,8 @@ class Vector(wiring.Component):
         Where sums come from.
     codes : ``Out(CodesSignature(config))``
         Where codes go.
-    top_slot, top_place, top_row, top_sum, scales
-        Results: candidates as in :class:`Sampler`, and the scale of the logits of each slot.
+    top_slot, top_place, top_row, top_sum, top_scale
+        Results: candidates as in :class:`Sampler`, and the scale of the logits of the slot, a cycle later.
     look
         Lane group of the residual vectors of all slots, one behind the other, to be seen.
     seen
@@ -239,7 +239,7 @@ class Vector(wiring.Component):
             "top_place":     In(4),
             "top_row":       Out(32),
             "top_sum":       Out(signed(config.acc_width)),
-            "scales":        Out(data.ArrayLayout(fmt.width, config.slots)),
+            "top_scale":     Out(fmt.width),
             "look":          In(range(config.slots * config.groups(config.hidden))),
             "seen":          Out(data.ArrayLayout(fmt.width, config.lanes)),
 
@@ -299,6 +299,7 @@ class Vector(wiring.Component):
         peak   = per_slot("peak")
         factor = per_slot("factor")
         root   = per_slot("root")
+        scales = per_slot("scales")
         for slot in range(slots):
             m.d.comb += self.codes.tags[slot].eq(peak[slot])
 
@@ -341,6 +342,7 @@ class Vector(wiring.Component):
             sampler.vocab.eq(self.vocab),
             sampler.slot.eq(self.top_slot),
             sampler.place.eq(self.top_place),
+            self.top_scale.eq(delay(m, scales[self.top_slot], name="shown_scale")),
             self.top_row.eq(sampler.row),
             self.top_sum.eq(sampler.sum),
             self.sums.slot.eq(slot),
@@ -434,7 +436,7 @@ class Vector(wiring.Component):
             with m.State("Scalars"):
                 m.d.comb += scalars.eq(1)
                 with m.If(flag(Op.LOGITS)):
-                    m.d.sync += self.scales[slot].eq(scale)
+                    m.d.sync += scales[slot].eq(scale)
                 m.next = "Next slot"
             with m.State("Next slot"):
                 m.d.sync += [

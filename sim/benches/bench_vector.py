@@ -254,8 +254,7 @@ async def equals_golden_machine(dut, i_stall, o_stall):
             await FallingEdge(dut.clk)
             assert int(dut.top_row.value) == golden.top_index[slot, index]
             assert dut.top_sum.value.to_signed() == golden.top_sum[slot, index]
-        scale = int(dut.scales.value) >> fmt.width * slot & (1 << fmt.width) - 1
-        assert scale == golden.scale[slot]
+        assert int(dut.top_scale.value) == golden.scale[slot]
     for group in range(config.slots * config.groups(config.hidden) if config.readable else 0):
         dut.look.value = group
         await ClockCycles(dut.clk, Vector.LOOK_LATENCY)

@@ -7,6 +7,7 @@ import pytest
 
 from terngen.host.device import Counters, Device, Result, devices
 from terngen.host.errors import ConfigError, DeviceError, InputError, LinkError
+from terngen.host.sampling import Sampling
 from terngen.hw.contract import regs
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Reg
@@ -76,7 +77,7 @@ def test_unknown_option(slotted):
     (Reg.MAGIC, b"GNRT", DeviceError, r"^wrapped machine is not a terngen machine: it answers 0x54524e47, not "
                                       r"0x4e524554$"),
     (Reg.VERSION, b"\1\0\0\0", DeviceError, r"^wrapped machine has registers of version 1, this program knows "
-                                            r"version 3; generate the machine again$"),
+                                            r"version 4; generate the machine again$"),
     (Reg.DIGEST, bytes(range(16)), ConfigError, r"^Machine was generated for configuration "
                                                 r"000102030405060708090a0b0c0d0e0f, the tape for [0-9a-f]{32}; rebuild "
                                                 r"one of them$"),
@@ -331,6 +332,81 @@ def test_decode_in_runs(slotted):
             assert len(device.counters) == (1 if tape is slotted else 3)
     assert found[0] == found[1]
     assert len(found[0]) == 10
+
+
+def chosen(device, tokens, count, sampling, stop=None):
+    """What :meth:`Device.decode` should give: the host makes every step, and chooses."""
+    made, reset = [], list(tokens)
+    for _ in range(count):
+        device.step(tokens, reset=reset)
+        tokens, reset = {slot: sampling[slot].choose(device.results(slot)) for slot in tokens}, []
+        made.append(tokens)
+        tokens = {slot: token for slot, token in tokens.items() if token != stop}
+        if not tokens:
+            break
+    return made
+
+
+def samplings():
+    """Of three slots: two that draw, each in its way, and one that takes the best."""
+    return {0: Sampling(temperature=1.5, seed=3), 1: Sampling(), 2: Sampling(temperature=0.7, top_k=3, seed=4)}
+
+
+def test_decode_draws(device):
+    """Each slot draws in its own way, what the host would have drawn; and a text that goes on later goes on so."""
+    tokens   = {0: 5, 1: 9, 2: 5}
+    expected = chosen(device, tokens, 12, samplings())
+    again    = samplings()
+    made     = list(device.decode(tokens, 5, reset=[0, 1, 2], sampling=again))
+    made    += device.decode(made[-1], 7, sampling=again)
+    assert made == expected
+    best = list(device.decode(tokens, 12, reset=[0, 1, 2]))
+    assert [step[1] for step in best] == [step[1] for step in expected]
+    for slot in (0, 2):
+        assert [step[slot] for step in best] != [step[slot] for step in expected]
+    # One by one they draw the same.
+    for slot in tokens:
+        alone = list(device.decode({slot: tokens[slot]}, 12, reset=[slot], sampling=samplings()))
+        assert [step[slot] for step in alone] == [step[slot] for step in expected]
+
+
+def test_decode_draws_and_stops(device):
+    """What is drawn ends a text, and the slot draws no more."""
+    tokens = {0: 5, 2: 9}
+    stop   = chosen(device, tokens, 12, samplings())[4][0]
+    assert list(device.decode(tokens, 12, reset=[0, 2], stop=stop, sampling=samplings())) \
+        == chosen(device, tokens, 12, samplings(), stop)
+
+
+def test_decode_draws_in_runs(slotted):
+    short = dataclasses.replace(slotted, config=dataclasses.replace(slotted.config, history=4))
+    found = []
+    for tape in (slotted, short):
+        with Device.open("golden", tape) as device:
+            device.load()
+            found.append(list(device.decode({0: 5, 1: 5}, 10, reset=[0, 1], sampling=samplings())))
+    assert found[0] == found[1]
+
+
+def test_decode_draws_given_up(device):
+    """Whoever wants no more has drawn what came, and nothing else."""
+    expected, drawing = chosen(device, {0: 5}, 4, samplings()), samplings()
+    run = device.decode({0: 5}, 6, reset=[0], sampling=drawing)
+    assert [next(run), next(run)] == expected[:2]
+    run.close()
+    device.step({0: 5}, reset=[0])
+    device.step(expected[0])
+    assert list(device.decode(expected[1], 2, sampling=drawing)) == expected[2:]
+
+
+def test_nothing_to_draw(slotted):
+    """A machine of one candidate says so; it takes the best."""
+    tape = dataclasses.replace(slotted, config=dataclasses.replace(slotted.config, top_k=1))
+    with Device.open("golden", tape) as device:
+        device.load()
+        with pytest.raises(ConfigError, match=r"^Machine keeps one candidate for each slot, which leaves noth"):
+            list(device.decode({0: 5}, 3, reset=[0], sampling={0: Sampling(temperature=1.0)}))
+        assert len(list(device.decode({0: 5}, 3, reset=[0], sampling={0: Sampling()}))) == 3
 
 
 def test_decode_stops(device):
