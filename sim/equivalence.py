@@ -18,13 +18,16 @@ from terngen.hw import build
 __all__ = ["proof"]
 
 #: Registers that are passed on the way from the defect, and on the way to what it meets there.
-REACHES = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 1), (3, 1), (5, 1), (8, 1))
+REACHES = ((0, 0), (0, 1), (0, 2), (0, 5), (1, 1), (1, 5), (2, 2), (2, 5), (4, 2), (8, 1))
 #: Most cells of a proof.
 CELLS = 300
 #: Most steps of an induction.
 STEPS = 6
 #: Seconds that a solver has.
 SECONDS = 2
+
+#: Cells whose results hang on operands bit by bit.
+_BITWISE = ("$and", "$or", "$xor", "$xnor", "$not", "$pos")
 
 #: A bit of a wire, or a constant.
 Bit = tuple[str, int] | str
@@ -47,6 +50,25 @@ class _Cell:
     @property
     def is_register(self) -> bool:
         return "dff" in self.kind
+
+    def reached(self, bit: Bit) -> set[Bit]:
+        """Bits that it drives and that another bit may change."""
+        [driven] = (self.ports[port] for port in self.outputs)
+        found: set[Bit] = set()
+        for port, bits in self.ports.items():
+            if port in self.outputs or bit not in bits:
+                continue
+            places = [place for place, each in enumerate(bits) if each == bit]
+            if self.is_register and port == "D" or self.kind in ("$mux", "$pmux") and port != "S":
+                found |= {driven[place % len(driven)] for place in places}
+            elif self.kind in _BITWISE and places[-1] < len(bits) - 1:
+                found |= {driven[place] for place in places if place < len(driven)}
+            elif self.kind in (*_BITWISE, "$add", "$sub"):
+                # A carry, or the bit by which an operand is extended.
+                found |= set(driven[places[0]:])
+            else:
+                found |= set(driven)
+        return found
 
     def bits(self, *, driven: bool) -> Iterator[Bit]:
         for port, bits in self.ports.items():
@@ -107,6 +129,22 @@ class _Netlist:
         #: Bits that leave the machine.
         self.outside = {driver((name, place)) for name in outside for place in range(self._widths[name])}
 
+    def tap(self, bits: list[Bit]) -> _Cell:
+        """A cell behind some bits, through which the first of them goes to whoever takes it."""
+        [first, *_] = bits
+        made  = [(r"\tap", place) for place in range(len(bits))]
+        cell  = _Cell("$pos", r"\tap", [r"    parameter \A_SIGNED 0", rf"    parameter \A_WIDTH {len(bits)}",
+                                        rf"    parameter \Y_WIDTH {len(bits)}"], {"A": bits, "Y": made})
+        for other in self.consumers.pop(first, []):
+            other.ports = {port: [made[0] if bit == first and port not in other.outputs else bit for bit in taken]
+                           for port, taken in other.ports.items()}
+            self.consumers[made[0]].append(other)
+        if first in self.outside:
+            self.outside |= {made[0]}
+        self.cells[cell.name] = cell
+        self.driver |= dict.fromkeys(made, cell)
+        return cell
+
     @staticmethod
     def _sides(text: str) -> tuple[str, str]:
         depth = 0
@@ -146,28 +184,31 @@ class _Miter:
 
     def __init__(self, netlist: _Netlist, cell: _Cell, reach: int, context: int) -> None:
         self._netlist = netlist
-        self.affected = self._affected(cell, reach)
-        self.shared   = self._shared(context)
-        inside        = {each.name for each in self.affected}
+        #: Bits that may differ, and the cells that make them; the first is that of the defect.
+        self.changed, self.affected = self._affected(cell, reach)
+        self.shared = self._shared(context)
+        inside      = {each.name for each in self.affected}
         #: Bits that others see.
-        self.seen = [bit for each in self.affected for bit in each.bits(driven=True)
-                     if bit in netlist.outside or any(other.name not in inside for other in netlist.consumers[bit])]
-        self.changed  = {bit for each in self.affected for bit in each.bits(driven=True)}
+        self.seen   = [bit for bit in self.changed if bit in netlist.outside
+                       or any(other.name not in inside for other in netlist.consumers[bit])]
 
-    def _affected(self, cell: _Cell, reach: int) -> list[_Cell]:
-        levels = {cell.name: int(cell.is_register)}
-        queue  = deque([cell])
+    def _affected(self, cell: _Cell, reach: int) -> tuple[dict[Bit, int], list[_Cell]]:
+        begin  = int(cell.is_register)
+        cells  = {cell.name: cell}
+        levels = dict.fromkeys(cell.bits(driven=True), begin)
+        queue  = deque(levels)
         while queue:
-            each = queue.popleft()
-            for bit in each.bits(driven=True):
-                for other in self._netlist.consumers[bit]:
-                    level = levels[each.name] + other.is_register
-                    if (other.kind == "$mem_v2" or level > reach + cell.is_register
-                            or level >= levels.get(other.name, 99)):
-                        continue
-                    levels[other.name] = level
-                    queue.append(other)
-        return [self._netlist.cells[name] for name in levels]
+            bit = queue.popleft()
+            for other in self._netlist.consumers[bit]:
+                level = levels[bit] + other.is_register
+                if other.kind == "$mem_v2" or level > reach + begin:
+                    continue
+                cells[other.name] = other
+                for reached in other.reached(bit):
+                    if level < levels.get(reached, 99):
+                        levels[reached] = level
+                        queue.append(reached)
+        return levels, list(cells.values())
 
     def _shared(self, context: int) -> list[_Cell]:
         levels = {each.name: 0 for each in self.affected}
@@ -198,13 +239,15 @@ class _Miter:
         def name(bit: Bit, copy: bool) -> str:
             if isinstance(bit, str):
                 return f"1'{bit}"
-            return names.setdefault((bit, copy and bit in self.changed), f"\\n{len(names)}")
+            return names.setdefault((bit, copy), f"\\n{len(names)}")
 
         cells = []
         for copy, each in [*((False, each) for each in self.affected + self.shared),
                            *((True, each) for each in self.affected)]:
             called = "\\defect" if copy and each is self.affected[0] else f"$c{len(cells)}"
-            ports  = {port: " ".join(name(bit, copy) for bit in reversed(bits)) for port, bits in each.ports.items()}
+            # The copy drives bits of its own, but looks at those that cannot differ where everybody does.
+            ports  = {port: " ".join(name(bit, copy and (port in each.outputs or bit in self.changed))
+                                     for bit in reversed(bits)) for port, bits in each.ports.items()}
             cells += [f"  cell {each.kind} {called}", *each.parameters,
                       *(f"    connect \\{port} {{ {bits} }}" for port, bits in ports.items()), "  end"]
         pairs = [(name(bit, False), name(bit, True)) for bit in self.seen]
@@ -234,9 +277,14 @@ def proof(netlist: str, command: str) -> str | None:
     """
     whole  = _Netlist(netlist)
     chosen = dict(re.findall(r"-(mode|cell|port|portbit|ctrlbit) (\S+)", command))
-    cell   = whole.cells[chosen["cell"]]
+    cell   = whole.cells.get(chosen["cell"]) or whole.cells["\\" + chosen["cell"]]
     if cell.kind == "$mem_v2":
-        return None
+        # A memory is not copied; the defect is behind it.
+        if chosen["port"] != "RD_DATA":
+            return None
+        data = cell.ports["RD_DATA"]
+        cell = whole.tap([data[int(chosen[name])] for name in ("portbit", "ctrlbit") if name in chosen])
+        chosen |= {"port": "Y", "portbit": "0"} | ({"ctrlbit": "1"} if "ctrlbit" in chosen else {})
     options  = " ".join(f"-{name} {value}" for name, value in chosen.items() if name != "cell")
     attempts: dict[tuple[int, int], tuple[str, _Miter]] = {}       # by size
     for reach, context in REACHES:

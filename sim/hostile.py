@@ -8,7 +8,7 @@ import binascii
 
 import numpy as np
 
-from terngen.hw.contract import tape
+from terngen.hw.contract import formats, tape
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.formats import FloatFormat
 from terngen.hw.contract.tape import DRAINS, Mark, Op, Section, Tape
@@ -46,7 +46,7 @@ class _Writer:
         self._config  = config
         self._rng     = np.random.default_rng(seed)
         self._vocab   = vocab
-        self._hidden  = self._length(config.hidden)
+        self._hidden  = config.hidden - config.lanes * self._draw(0, 0, 1)
         self._image   = bytearray()
         self._machine = GoldenMachine(config, np.zeros(0, np.uint8))
         self._codes: list[int] = []
@@ -108,30 +108,46 @@ class _Writer:
         groups = longest // lanes
         return lanes * self._draw(1, max(1, groups - 1), groups, *self._rng.integers(1, groups + 1, 4))
 
+    def _near(self, fmt: FloatFormat, shape: int | tuple[int, int]) -> np.ndarray:
+        """Codes near one and minus one."""
+        others = self._rng.integers(0, 1 << fmt.width, shape) & ~(fmt.largest & -fmt.smallest)
+        return others | self._rng.integers(-3, 3, shape) + fmt.bias << fmt.mantissa_bits
+
     def _numbers(self, fmt: FloatFormat, shape: int | tuple[int, int]) -> np.ndarray:
         """Codes: near one, from all over, corners, or a mixture."""
-        near   = (self._rng.integers(-3, 3, shape) + fmt.bias << fmt.mantissa_bits) | self._rng.integers(
-            0, 1 << fmt.mantissa_bits, shape)
+        near   = self._near(fmt, shape)
         signs  = self._rng.integers(0, 2, shape) << fmt.width - 1
-        near   = near | signs
         others = self._rng.integers(0, 1 << fmt.width, shape)
         corners = self._rng.choice([0, 1, fmt.smallest - 1, fmt.smallest, fmt.smallest + 1, fmt.one - 1, fmt.one,
                                     fmt.one + 1, fmt.largest - 1, fmt.largest], shape) | signs
-        kind   = self._draw(0, 0, 0, 1, 2, 3)
+        # Few vectors of extremes only: what has been zero or the largest value stays it.
+        kind   = self._rng.choice(4, p=[0.8, 0.06, 0.06, 0.08])
         which  = self._rng.choice(3, shape, p=[0.9, 0.05, 0.05]) if kind == 3 else kind
         return np.where(which == 0, near, np.where(which == 1, others, corners))
+
+    def _weights(self, values: np.ndarray | None, length: int) -> np.ndarray:
+        """Parameters; where the values that they weigh are known, often such that products are at an edge."""
+        path, fmt = self._config.path, self._config.path.parameter
+        if values is None or self._rng.random() < 0.85:
+            return self._numbers(fmt, length)
+        floats = formats.to_float(path, values[:length])
+        edges  = np.array([self._edge() for _ in range(length)])
+        return formats.from_float(fmt, edges / np.where(floats == 0, 1.0, floats))
 
     def _embedding(self) -> np.ndarray:
         """Rows whose codes are all as large as can be, or zero, or cancel, and others."""
         fmt, count = self._config.embedding_format, self._hidden
         minus = 1 << fmt.width - 1
-        rows  = np.concatenate([self._numbers(fmt, (1, count)) for _ in range(self._vocab)])
+        rows  = np.concatenate([(self._near if row % 3 else self._numbers)(fmt, (1, count))
+                                for row in range(self._vocab)])
         rows[0] = fmt.one
         rows[1] = 0
         rows[2] = fmt.one | np.where(np.arange(count) % 2, minus, 0)
         rows[3] = fmt.largest | minus
         rows[4] = fmt.smallest
         rows[5] = np.where(np.arange(count) == count - 1, fmt.largest, 1)
+        # Those that the tape is made with.
+        rows[_CORNERS:_CORNERS + self._config.slots] = self._near(fmt, (self._config.slots, count))
         return rows
 
     def _trits(self, rows: int, cols: int) -> np.ndarray:
@@ -143,13 +159,13 @@ class _Writer:
 
     # Operations.
 
-    def _write(self, op: Op, length: int, *, scale: int = 0, **fields: int) -> None:
+    def _write(self, op: Op, length: int, *, values: np.ndarray | None = None, scale: int = 0, **fields: int) -> None:
         """A descriptor, with parameters or without; the golden machine plays it."""
         config, fmt = self._config, self._config.path
         octets = b""
         if op not in (Op.QUANTISE, Op.SILU, Op.LOGITS):
             if self._rng.random() < 0.7:
-                octets = tape.pack_parameters(config, self._numbers(fmt.parameter, length))
+                octets = tape.pack_parameters(config, self._weights(values, length))
                 fields["weighted"] = 1
             else:
                 fields["weight"] = int(self._numbers(fmt, 1)[0])
@@ -163,25 +179,38 @@ class _Writer:
         self._machine.image = np.frombuffer(bytes(self._image), np.uint8)
         self._machine.play(Mark(start, len(octets) // size), vocab=self._vocab)
 
-    def _exponent(self, codes: np.ndarray) -> int:
-        """That of the largest of some codes."""
-        return int(codes.max() & self._config.path.largest) >> self._config.path.mantissa_bits
+    def _edge(self) -> float:
+        """A magnitude that is about to become zero or to saturate, by less than the last place."""
+        fmt   = self._config.path
+        value = formats.to_float(fmt, self._rng.choice([fmt.smallest, fmt.largest]))
+        return float(value) * (1 + int(self._rng.integers(-2, 3)) * 2.0 ** -fmt.mantissa_bits / 4)
 
-    def _scale_for(self) -> int:
-        """A scale of the sums in front: mostly one that makes values near one of them."""
-        fmt = self._config.path
-        if self._rng.random() < 0.1:
+    def _scale_for(self, op: Op = Op.LOGITS) -> int:
+        """A scale of the sums in front: mostly one that makes values near one of them, or, of one of them, such a value
+        that what the operation makes of it is at an edge of the format, or about to change the last place."""
+        fmt, machine = self._config.path, self._machine
+        # A residual vector that saturates spoils the rest of the step.
+        kind = self._rng.choice(4, p=[0.02, 0.55, 0.03, 0.4] if op is Op.RESIDUAL else [0.05, 0.65, 0.3, 0])
+        if kind == 0:
             return int(self._numbers(fmt, 1)[0])
-        bank     = self._machine._sums[0]
-        sums     = int(np.abs(bank.values).max()).bit_length()
-        wanted   = self._draw(-2, -1, 0, 1, 2, 3, 4, *self._rng.integers(-fmt.bias, fmt.bias, 2))
-        exponent = (3 * fmt.bias + wanted - sums - self._exponent(bank.peak) - self._exponent(self._machine.root))
-        exponent = min(max(exponent, 0), (1 << fmt.exponent_bits) - 1)
-        return int(self._draw(0, 1) << fmt.width - 1 | exponent << fmt.mantissa_bits
-                   | int(self._rng.integers(1 << fmt.mantissa_bits)))
+        bank  = machine._sums[0]
+        sums  = np.abs(bank.values[0])
+        place = int(self._rng.choice(np.flatnonzero(sums))) if sums.any() else 0
+        factor = float(formats.to_float(fmt, machine.t0[0, place])) if op is Op.GLU else 1.0
+        augend = float(formats.to_float(fmt, machine.x[0, place])) if op is Op.RESIDUAL else 0.0
+        if kind == 1 or kind == 3 and augend == 0:
+            wanted, sums = 2.0 ** int(self._rng.integers(-3, 6)), sums.max(keepdims=True)
+            place  = 0
+        elif kind == 2:
+            wanted = self._edge() / (abs(factor) or 1.0)
+        else:
+            wanted = abs(augend) * 2.0 ** (int(self._rng.integers(-3, 3)) - fmt.mantissa_bits)
+        root   = formats.to_float(fmt, np.array([bank.peak[0], machine.root[0]])).prod()
+        signs  = self._draw(-1, 1)
+        return int(formats.from_float(fmt, signs * wanted / ((sums[place] or 1) * (root or 1.0))))
 
     def _scan(self, length: int) -> None:
-        self._write(Op.SCAN, length)
+        self._write(Op.SCAN, length, values=self._machine.x[0])
 
     def _quantise(self, length: int) -> None:
         self._codes.append(length)
@@ -193,10 +222,15 @@ class _Writer:
             self._write(Op.LOGITS, self._sums.pop(0), first=int(index == 0), scale=self._scale_for())
 
     def _square(self, *, last: bool) -> None:
-        source = self._draw(0, 1)
-        length = self._length(tape.longest(self._config, Op.SQUARE, source=source))
-        self._write(Op.SQUARE, length, source=source, first=self._draw(0, 1), last=int(last),
-                    scale=int(self._numbers(self._config.path.wide, 1)[0]))
+        config, fmt, machine = self._config, self._config.path, self._machine
+        while True:
+            source = int(self._alive(machine.t1) > 0 and self._rng.random() < 0.5)
+            length = self._length(tape.longest(config, Op.SQUARE, source=source))
+            self._write(Op.SQUARE, length, values=(machine.t1 if source else machine.x)[0], source=source,
+                        first=int(self._rng.random() < 0.8), last=int(last), scale=int(self._numbers(fmt.wide, 1)[0]))
+            # A root at an edge leaves nothing of the sums that it scales, so mostly another one follows.
+            if abs((int(machine.root[0]) >> fmt.mantissa_bits) - fmt.bias) < fmt.bias // 2 or self._rng.random() < 0.2:
+                break
 
     def _matrix(self, rows: int, *, release: bool) -> None:
         config, cols = self._config, self._codes[0]
@@ -210,7 +244,7 @@ class _Writer:
     def _operation(self) -> None:
         """One that is possible now."""
         kinds = ["scan", "square"]
-        if len(self._codes) < 2:
+        if len(self._codes) < 2 and self._alive(self._machine.y):
             kinds += ["quantise"] * 3
         if self._codes and len(self._sums) < 2:
             kinds += ["matrix"] * 5
@@ -222,12 +256,13 @@ class _Writer:
             case "square":
                 self._square(last=self._rng.random() < 0.7)
             case "quantise":
-                self._quantise(self._length(self._config.wide))
+                self._quantise(self._alive(self._machine.y) if self._rng.random() < 0.8
+                               else self._length(self._config.wide))
             case "matrix":
                 # Any number of rows is one of a head; most other operations want the length of a part of the state.
                 longest = min(self._config.rows, self._config.wide)
                 rows    = self._draw(*(length for _, length in self._parts), self._length(longest),
-                                     int(self._rng.integers(1, self._config.rows + 1)))
+                                     self._length(self._config.hidden), int(self._rng.integers(1, self._config.rows + 1)))
                 self._matrix(rows, release=self._rng.random() < 0.6)
             case _:
                 self._drain()
@@ -237,16 +272,25 @@ class _Writer:
         places = [place for place, part in self._parts if part == length]
         ops    = [Op.LOGITS]
         if length % self._config.lanes == 0 and length <= self._config.wide:
-            ops += [Op.GATE, Op.STORE, Op.SILU, Op.GLU]
-            ops += [Op.RESIDUAL] * 3 * (length <= self._config.hidden) + [Op.MLGRU] * 6 * bool(places)
+            # What takes vectors when there is something in them, and else what makes them.
+            t0, t1 = (self._alive(place) >= length for place in (self._machine.t0, self._machine.t1))
+            ops += [Op.GATE, Op.SILU] * (1 if t0 else 4) + [Op.STORE] * (1 if t1 else 4) + [Op.GLU] * (3 if t0 else 1)
+            ops += [Op.RESIDUAL] * 3 * (length <= self._config.hidden)
+            ops += [Op.MLGRU] * (8 if t0 and t1 else 1) * bool(places)
         op = ops[self._rng.integers(len(ops))]
         assert op in DRAINS
-        fields = {"scale": self._scale_for()}
+        fields = {"scale": self._scale_for(op)}
         if op is Op.MLGRU:
             fields["place"] = self._draw(*places)
         if op in (Op.STORE, Op.LOGITS):
             fields["first"] = self._draw(0, 1)
         self._write(op, length, **fields)
+
+    def _alive(self, place: np.ndarray) -> int:
+        """The longest vector in a place of which most is not zero."""
+        lanes = self._config.lanes
+        there = np.cumsum(place[0] != 0)[lanes - 1::lanes] * 2 > np.arange(lanes, place.shape[1] + 1, lanes)
+        return lanes * (1 + int(np.flatnonzero(there).max(initial=-1)))
 
     def _empty(self) -> None:
         """Take what waits in the queues."""

@@ -71,7 +71,7 @@ def _checked(transport: _Machine, tape: Tape) -> tuple[CheckedTransport, Device]
 
 def _play(transport: _Machine, tape: Tape) -> Iterator[Any]:
     """A load, steps of some and of all slots, a prompt, a text; every value beside the golden machine's."""
-    _, device = _checked(transport, tape)
+    checked, device = _checked(transport, tape)
     _same("Memory", transport.model.memory_read(0, len(tape.image)), tape.image.tobytes())
     yield device.damaged()
     rng   = np.random.default_rng(1)
@@ -92,6 +92,9 @@ def _play(transport: _Machine, tape: Tape) -> Iterator[Any]:
     yield device.step({1: vocab - 1}, head=False)
     yield list(device.decode({slot: token() for slot in every}, 3)), device.counters
     yield device.logits({0: token()})[0].tolist()
+    # What is written to the tape starts nothing.
+    checked.write(regs.TAPE_BASE, tape.image[:256].tobytes())
+    yield checked.read(Reg.WAIT.value, 4), checked.read(Reg.CRC.value, 4)
 
 
 def _hostile(transport: _Machine, tape: Tape) -> Iterator[Any]:
