@@ -180,10 +180,12 @@ class _Writer:
         self._machine.play(Mark(start, len(octets) // size), vocab=self._vocab)
 
     def _edge(self) -> float:
-        """A magnitude that is about to become zero or to saturate, by less than the last place."""
-        fmt   = self._config.path
-        value = formats.to_float(fmt, self._rng.choice([fmt.smallest, fmt.largest]))
-        return float(value) * (1 + int(self._rng.integers(-2, 3)) * 2.0 ** -fmt.mantissa_bits / 4)
+        """A magnitude just below the smallest or at the largest value, with a mantissa of ones, or of all but one, that
+        quarters of a place take over the edge."""
+        fmt = self._config.path
+        significand = 2 * fmt.smallest - 1 ^ self._draw(0, 1) << int(self._rng.integers(fmt.mantissa_bits))
+        exponent    = self._draw(0, (1 << fmt.exponent_bits) - 1) - fmt.bias - fmt.mantissa_bits
+        return (significand + self._draw(0, 1, 2, 3, 4) / 4) * 2.0 ** exponent
 
     def _scale_for(self, op: Op = Op.LOGITS) -> int:
         """A scale of the sums in front: mostly one that makes values near one of them, or, of one of them, such a value
@@ -261,8 +263,9 @@ class _Writer:
             case "matrix":
                 # Any number of rows is one of a head; most other operations want the length of a part of the state.
                 longest = min(self._config.rows, self._config.wide)
-                rows    = self._draw(*(length for _, length in self._parts), self._length(longest),
-                                     self._length(self._config.hidden), int(self._rng.integers(1, self._config.rows + 1)))
+                lengths = [length for _, length in self._parts]
+                lengths += [self._length(longest), self._length(self._config.hidden)]
+                rows    = self._draw(*lengths, int(self._rng.integers(1, self._config.rows + 1)))
                 self._matrix(rows, release=self._rng.random() < 0.6)
             case _:
                 self._drain()
