@@ -69,6 +69,9 @@ class FrameTransport:
         If the device does not answer, or speaks another version of the link.
     """
 
+    #: What the numbers of sessions are drawn from.
+    _chance: random.Random = random.SystemRandom()
+
     def __init__(self, pipe: BytePipe, *, window: int = 4, writes: int | None = None,
                  timeout: float = 2.0, patience: float = 0.1, clock: Callable[[], float] = time.monotonic):
         writes = window if writes is None else writes
@@ -92,9 +95,8 @@ class FrameTransport:
         self.stale   = 0
 
         # Drawn, so that answers to an earlier session do not pass for answers to this one.
-        chance = random.SystemRandom()
-        self._generation = chance.randrange(1 << 8)
-        self._sequence   = chance.randrange(1 << 16)
+        self._generation = self._chance.randrange(1 << 8)
+        self._sequence   = self._chance.randrange(1 << 16)
         self._pipe.send(bytes([wire.DELIMITER]))
         for _ in self._exchange(iter([Frame(type=Type.HELLO)]), timeout, window):
             pass

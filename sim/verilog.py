@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,7 @@ library.simulate(len(arguments), (ctypes.c_char_p * (len(arguments) + 1))(*argum
 """
 
 
-def verilog(component: Any, name: str = "top", *, ports=None, platform=None) -> str:
+def verilog(component: Any, name: str = "top", *, ports=None, platform=None, sources: bool = False) -> str:
     """Convert a component to one file of Verilog; equal components give equal text.
 
     Parameters
@@ -67,8 +68,11 @@ def verilog(component: Any, name: str = "top", *, ports=None, platform=None) -> 
         Component, or an elaboratable with its `ports`.
     name
         Name of the top module.
+    sources
+        Keep attributes ``src``: the line of Python that made a signal or an operation, as ``hw/units/add.py:12``.
     """
-    return back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=True)
+    text = back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=not sources)
+    return re.sub(r'\bsrc = "[^"]*?/((?:amaranth|hw)/[^"]*)"', r'src = "\1"', text)
 
 
 def cached_verilog(make: Callable[[], Any], *key: str) -> str:

@@ -87,7 +87,10 @@ SCANS = frozenset({Op.SCAN, Op.MLGRU, Op.GLU, Op.RESIDUAL})
 
 
 class Descriptor(data.Struct):
-    """One step of the machine: 128 bits, little-endian, padded with zeros to whole beats."""
+    """One step of the machine: 128 bits, little-endian, padded with zeros to whole beats.
+
+    Vectors are whole groups of lanes; only ``MATVEC`` and ``LOGITS`` have any number of rows.
+    """
 
     opcode:   Op    #: what it asks for
     weighted: 1     #: a parameter vector follows
