@@ -417,13 +417,14 @@ class Device:
         """Play one part of the tape, without an embedding."""
         return self._run(self.tape.marks[mark], sorted(slots), (), embed=False)
 
-    def sums_after(self, parts: Sequence[Mark], token: int, rows: int) -> NDArray[np.int32]:
-        """Feed a token to slot 0 in a new sequence, play parts of the tape, and take the sums of the last matrix in
-        them, ``(rows,)``."""
-        self._put_tokens({0: token}, {})
+    def sums_after(self, parts: Sequence[Mark], tokens: Mapping[int, int], rows: int, *, reset: bool = True
+                   ) -> NDArray[np.int32]:
+        """Feed a token to some slots, by default in new sequences, play parts of the tape, and take the sums of the
+        last matrix in them, ``(slots, rows)``."""
+        slots = self._put_tokens(tokens, {})
         for number, part in enumerate(parts):
-            self._run(part, [0], [] if number else [0], embed=not number)
-        return self._sums(0, rows)
+            self._run(part, slots, slots if reset and not number else [], embed=not number)
+        return np.stack([self._sums(slot, rows) for slot in slots])
 
     def _sums(self, slot: int, rows: int) -> NDArray[np.int32]:
         octets = self.transport.read(regs.sum_address(self.config, slot, 0), 4 * rows)

@@ -389,8 +389,7 @@ def test_abort(slotted, wrapped, place, exception, monkeypatch):
         monkeypatch.setattr(wrapped, "read", interrupted)
         found = []
         with pytest.raises(exception):
-            for tokens in device.decode({0: 5}, 6, reset=[0]):
-                found.append(tokens)
+            found.extend(device.decode({0: 5}, 6, reset=[0]))
         assert found == expected[:6 if place == "end" else 2]
         assert wrapped.aborted == 1
         assert list(device.decode({0: 5}, 6, reset=[0])) == expected
@@ -413,14 +412,14 @@ def test_close_stops(slotted, wrapped):
 
 def test_nobody_to_stop(slotted, wrapped):
     """A link that is gone is not asked again."""
-    with pytest.raises(LinkError, match="cable"), Device(wrapped, slotted) as device:
+    def gone(address, octets, *, timeout=None):
+        raise LinkError("cable")
+
+    with Device(wrapped, slotted) as device:
         device.load()
-
-        def gone(address, octets, *, timeout=None):
-            raise LinkError("cable")
-
         wrapped.read = gone
-        device.step({0: 1}, reset=[0])
+        with pytest.raises(LinkError, match="cable"):
+            device.step({0: 1}, reset=[0])
     assert (wrapped.aborted, wrapped.closed) == (0, 1)
 
 
