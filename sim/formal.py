@@ -22,13 +22,15 @@ from amaranth.lib.wiring import In, Out
 from terngen.host.commands.console import Progress, emit, table
 from terngen.hw import build
 from terngen.hw.contract.config import PRESETS, Config
-from terngen.hw.contract.formats import LMUL
+from terngen.hw.contract.formats import LMUL, FloatFormat
 from terngen.hw.control.player import Player
+from terngen.hw.control.registers import Registers
+from terngen.hw.control.sequencer import Sequencer
 from terngen.hw.link.cobs import CobsDecoder, CobsEncoder
 from terngen.hw.link.endpoint import Executor, Replier
 from terngen.hw.link.mailbox import Mailbox
 from terngen.hw.link.receiver import Receiver
-from terngen.hw.link.uart import Uart
+from terngen.hw.link.uart import Uart, UartReceiver
 from terngen.hw.memory import Queue, StreamMemory
 from terngen.hw.stream import Relay, Streamed
 from terngen.hw.tape.axi import PAGE_BYTES, AxiTape
@@ -37,8 +39,10 @@ from terngen.hw.tape.loader import Loader
 from terngen.hw.tape.onchip import OnChipTape
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.tape.striped import StripedTape
+from terngen.hw.units.dot import Dot
 from terngen.hw.units.lmul import LMul
 from terngen.hw.units.reciprocal import Reciprocal
+from terngen.hw.units.squaresum import InverseRoot, SquareSum
 
 __all__ = ["CASES", "Case", "prove"]
 
@@ -157,7 +161,7 @@ class Claim:
 
     def _rule(self, m: Module, each: Any, rule: Any, name: str, excused: Any) -> None:
         """What is offered stays on offer, and stays the same, until it is taken."""
-        payload = Value.cast(each.payload)
+        payload = Value.cast(each.payload).as_unsigned()
         waiting = Signal(name=f"{name}_waiting")
         offered = Signal(len(payload), name=f"{name}_offered")
         m.d.sync += [waiting.eq(each.valid & ~each.ready), offered.eq(payload)]
@@ -202,6 +206,18 @@ def queue_keeps_order(depth: int) -> More:
                 Assert(Mux(shown, unit.o.payload, Mux(comes, port, found)) == watched.seen),
             ]
     return more
+
+
+def relay_keeps_order(m: Module, unit: Any, claim: Claim) -> None:
+    """The same for a relay."""
+    watched = _watched(m, unit.i, unit.o, claim, 2)
+    kept    = claim.inner("kept")
+    m.d.comb += [Assert(~kept | unit.o.valid), Assert(watched.inside == kept + unit.o.valid)]
+    with m.If(watched.is_inside):
+        m.d.comb += [
+            Assert(watched.before < watched.inside),
+            Assert(Mux(watched.before == 0, unit.o.payload, claim.inner("spare")) == watched.seen),
+        ]
 
 
 def keeps_order(i: str, o: str, capacity: int) -> More:
@@ -319,12 +335,18 @@ class Case:
 _CONFIG = Config.from_dict(PRESETS["small"].choices | {"hidden": 64, "wide": 64, "rows": 64, "state": 64, "history": 2})
 
 CASES = (
-    Case("relay", lambda: Relay(2), keeps_order("i", "o", 2), claim="keeps order, holds two"),
+    Case("relay", lambda: Relay(8), relay_keeps_order, claim="keeps order, holds two"),
     Case("streamed", lambda: Streamed(LMul(fmt=_CONFIG.path, multiplier=LMUL))),
     Case("stream memory", lambda: StreamMemory(shape=4, depth=4)),
     Case("queue", lambda: Queue(shape=8, depth=8), queue_keeps_order(8), claim="keeps order, holds what it says"),
     Case("reciprocal", lambda: Reciprocal(fmt=_CONFIG.path)),
+    Case("square sum", lambda: SquareSum(fmt=_CONFIG.path, lanes=1, slots=1)),
+    Case("inverse root", lambda: InverseRoot(fmt=_CONFIG.path)),
+    Case("dot product", lambda: Dot(fmt=FloatFormat.parse("e4m3"), multiplier=LMUL)),
+    Case("registers", lambda: Registers(_CONFIG)),
+    Case("sequencer", lambda: Sequencer(_CONFIG)),
     Case("uart", lambda: Uart(divisor=4)),
+    Case("uart, receiving", lambda: UartReceiver(divisor=4)),
     Case("COBS decoder", CobsDecoder),
     Case("COBS encoder", CobsEncoder),
     Case("receiver", Receiver, excuse=lambda unit: unit.restart),
