@@ -1,17 +1,24 @@
+# amaranth: UnusedElaboratable=no
 """Rules of streams and ports, proved; and that a proof fails where they do not hold."""
+
+import importlib
+import inspect
+import pkgutil
+import re
 
 import pytest
 from amaranth import Module, Signal
 from amaranth.lib import wiring
 
+import terngen.hw
 from terngen.hw.build import BuildError
 from terngen.hw.memory import Queue
 from terngen.hw.stream import Relay
 from terngen.hw.tape.axi import AxiTape
-from terngen.sim.formal import CASES, Case, axi_rules, keeps_order, prove, queue_keeps_order
+from terngen.sim.formal import CASES, ELSEWHERE, Case, axi_rules, keeps_order, prove, queue_keeps_order
 
 #: Seconds of each, which the default suite does not have.
-SLOW = {"mailbox", "receiver", "relay"}
+SLOW = {"mailbox", "receiver"}
 
 
 @pytest.mark.parametrize("case", [
@@ -20,6 +27,25 @@ def test_rules(case):
     outcome = prove(case)
     assert outcome["streams"] > 0
     assert outcome["how"] in ("induction", f"{case.depth} cycles")
+
+
+def components():
+    """All that have a port of streams, of a bus, or of a memory."""
+    port  = re.compile(r"(stream\.|Bus|Axi|AxiLite|Sdram)Signature\(")
+    found = set()
+    for module in pkgutil.walk_packages(terngen.hw.__path__, "terngen.hw."):
+        for name, each in vars(importlib.import_module(module.name)).items():
+            if (isinstance(each, type) and issubclass(each, wiring.Component) and each.__module__ == module.name
+                    and port.search(inspect.getsource(each))):
+                found.add(name)
+    return found
+
+
+def test_nothing_is_forgotten():
+    """Every component with streams is in the list, or it is said why not."""
+    proved = {type(case.make()).__name__ for case in CASES}
+    assert components() == proved | ELSEWHERE.keys()
+    assert not proved & ELSEWHERE.keys()
 
 
 class Wrong(wiring.Component):
