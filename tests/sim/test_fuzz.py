@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from terngen.hw.contract.tape import MAGIC
 from terngen.sim.fuzz.targets import TARGETS, seeds
 
 #: Inputs that a parser has stumbled over.
@@ -46,8 +47,8 @@ def nested(depth):
 
 def header(octets):
     """The beginning of a tape, with a check sum that is right."""
-    size = len(octets).to_bytes(4, "little")
-    return b"\0TERNTAPE"[1:] + (1).to_bytes(4, "little") + size + binascii.crc32(octets).to_bytes(4, "little") + bytes(4)
+    numbers = (1, len(octets), binascii.crc32(octets), 0)
+    return MAGIC + b"".join(number.to_bytes(4, "little") for number in numbers)
 
 
 def sized(octets):
@@ -74,7 +75,8 @@ BOMBS = {
                        b'{"sections": [' + b'["a",0,281474976710655,0],' * 20_000 + b'["a",0,0,0]]}')),
                    *(seeds("tape")[1].replace(old, new) for old, new in (
                        (b'"hidden": 256', b'"hidden": 16384'), (b'"state": 2048', b'"state": 1048576'),
-                       (b'"vocab_size": 4', b'"vocab_size": 999999999999'), (b'"layers": [8, 0]', b'"layers": [0, 1<<47]'),
+                       (b'"vocab_size": 4', b'"vocab_size": 999999999999'),
+                       (b'"layers": [8, 0]', b'"layers": [0, 281474976710655]'),
                        (b'"head": [8, 4]', b'"head": [8, 281474976710655]')))],
     "tensors":    [b"\xff" * 8, ((1 << 63) - 1).to_bytes(8, "little"), sized(nested(100_000)), sized(b"1" * 100_000),
                    tensor([1 << 31, 1 << 31], 16), tensor([1 << 62], 1 << 63), tensor([1] * 10_000, 4),
@@ -97,7 +99,7 @@ BOMBS = {
                    b'\0{"prompt": "' + b"A" * 500_000 + b'"}',
                    b'\0{"prompt": [' + b"3," * 300_000 + b"3]}",
                    b'\0{"prompt": "A", "stop": [' + b'"b",' * 100_000 + b'"b"]}',
-                   b'\1{"messages": [' + b'{"role": "user", "content": "a"},' * 20_000 + b'{"role":"user","content":""}]}',
+                   b'\1{"messages": [' + b",".join([b'{"role": "user", "content": "a"}'] * 20_000) + b"]}",
                    b'\2{"content": "' + b"\\u4e2d" * 100_000 + b'"}', b'\3{"tokens": [' + b"9" * 5000 + b"]}",
                    b'\3{"tokens": [' + b"5," * 300_000 + b"5]}"],
 }
