@@ -1,5 +1,6 @@
-"""A reset while any automaton of the machine is in any of its states; afterwards all is as after power-up."""
+"""A reset, and a new session, while any automaton of the machine is in any of its states; afterwards all is well."""
 
+import itertools
 import random
 
 import pytest
@@ -7,7 +8,7 @@ from amaranth.hdl import Fragment
 
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError
-from terngen.host.exercises import PARTS, exercises
+from terngen.host.exercises import exercises
 from terngen.hw.contract import regs, wire
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Mark
@@ -70,11 +71,11 @@ class Cut(Exception):
 
 
 def session(transport, tape):
-    """Something of everything: reads and writes, each operation, tokens in a row, the memory read back, a request that
+    """Something of everything: reads and writes, operations, tokens in a row, the memory read back, a request that
     is refused, and a descriptor that makes no sense."""
     device = Device(transport, tape)
     device.damaged()
-    for name in PARTS:
+    for name in ("scan", "mlgru"):
         device.sums_after([tape.marks[name]], {0: 1, 1: 2}, tape_rows(tape))
     list(device.decode({0: 1, 1: 2}, 2, reset=[0, 1]))
     foreign = Frame(type=Type.WRITE, generation=(transport._generation + 1) % 256, length=8, payload=bytes(8))
@@ -99,7 +100,7 @@ def seen(device, tape):
 
 
 @pytest.mark.long
-def test_reset_in_every_state(tmp_path, monkeypatch):
+def test_in_every_state(tmp_path, monkeypatch):
     monkeypatch.setattr(random.SystemRandom, "randrange", lambda self, limit: 77 % limit)
     tape      = exercises(CONFIG)
     path      = tmp_path / "session.vcd"
@@ -120,30 +121,31 @@ def test_reset_in_every_state(tmp_path, monkeypatch):
     for name, history in changes(path, states).items():
         # A state lasts from one change to the next; the reset comes in its last cycle.
         for (_, value), (until, _) in zip(history, [*history[1:], (None, None)], strict=True):
-            cycle = begin + length if until is None else until // UNITS
+            cycle = begin + length - 1 if until is None else until // UNITS
             if begin < cycle <= begin + length:
                 cuts.setdefault((name, states[name][value]), cycle - begin)
     everything = {(name, state) for name, names in states.items() for state in names.values()}
     assert everything == cuts.keys()
 
     run = model.run
-    for place, cycle in sorted(cuts.items()):
+    for (place, cycle), again in itertools.product(sorted(cuts.items()), (transport.reset, transport.abort)):
         transport.reset()
         start = model.counters.cycles
 
         def until(octets=b"", *, want=0, max_cycles, start=start, cycle=cycle):
-            left = cycle - (model.counters.cycles - start)
-            if left <= 0:
+            end = start + cycle
+            got = run(octets, want=want, max_cycles=min(max_cycles, end - model.counters.cycles))
+            if model.counters.cycles == end:
                 raise Cut
-            return run(octets, want=want, max_cycles=min(max_cycles, left))
+            return got
 
         monkeypatch.setattr(model, "run", until)
         with pytest.raises(Cut):
             session(transport, tape)
         monkeypatch.setattr(model, "run", run)
         assert model.counters.cycles - start == cycle
-        transport.reset()
+        again()
         device = Device(transport, tape)
         assert device.damaged() == []
-        assert seen(device, tape) == expected, place
+        assert seen(device, tape) == expected, (place, again)
     transport.close()
