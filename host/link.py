@@ -88,18 +88,15 @@ class FrameTransport:
         self._patience = patience
         self._clock    = clock
         self._decoder  = wire.Decoder()
+        self._generation = self._chance.randrange(1 << 8)
+        self._sequence   = 0
         self._lost: str | None = None       # why there is no session
         #: Frames sent again.
         self.resends = 0
         #: Answers that nobody waited for.
         self.stale   = 0
 
-        # Drawn, so that answers to an earlier session do not pass for answers to this one.
-        self._generation = self._chance.randrange(1 << 8)
-        self._sequence   = self._chance.randrange(1 << 16)
-        self._pipe.send(bytes([wire.DELIMITER]))
-        for _ in self._exchange(iter([Frame(type=Type.HELLO)]), timeout, window):
-            pass
+        self.abort()
 
     @property
     def description(self) -> str:
@@ -130,6 +127,15 @@ class FrameTransport:
         requests = (Frame(type=Type.WRITE, address=address + place, length=len(piece), payload=piece)
                     for place, piece in pieces)
         for _ in self._exchange(requests, self._timeout, self._writes):
+            pass
+
+    def abort(self) -> None:
+        # Another than before, and drawn, so that answers to an earlier session do not pass for answers to this one.
+        self._generation = (self._generation + 1 + self._chance.randrange((1 << 8) - 1)) % (1 << 8)
+        self._sequence   = self._chance.randrange(1 << 16)
+        self._lost       = None
+        self._pipe.send(bytes([wire.DELIMITER]))
+        for _ in self._exchange(iter([Frame(type=Type.HELLO)]), self._timeout, self._window):
             pass
 
     def close(self) -> None:

@@ -92,6 +92,10 @@ class GoldenTransport:
         for index, word in enumerate(np.frombuffer(self.config.digest, "<u4")):
             self._words[Reg.DIGEST.value + 4 * index] = int(word)
 
+    def abort(self) -> None:
+        """See :class:`~terngen.host.transport.Transport`."""
+        self.reset()
+
     def close(self) -> None:
         """Nothing is to be let go of."""
 

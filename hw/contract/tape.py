@@ -76,7 +76,7 @@ class Op(enum.Enum, shape=4):
     #: *scan*: ``X = X + v``; ``y = X * w``.
     RESIDUAL = 10
     #: Offer ``acc`` to the sampler and ``s`` as scale of the logits. Rows are numbered from zero
-    #: if ``first``, else on from the last tile.
+    #: if ``first``, else on from the last tile, which then has rows for all lanes.
     LOGITS   = 11
 
 

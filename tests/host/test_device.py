@@ -24,7 +24,7 @@ class Wrapped:
         self.inner  = GoldenTransport(config)
         self.writes = []                # (address, octets)
         self.forged = {}                # by address
-        self.closed = 0
+        self.aborted = self.closed = 0
 
     def read(self, address, octets, *, timeout=None):
         answer = self.inner.read(address, octets)
@@ -33,6 +33,10 @@ class Wrapped:
     def write(self, address, octets):
         self.writes.append((address, len(octets)))
         self.inner.write(address, octets)
+
+    def abort(self):
+        self.aborted += 1
+        self.inner.abort()
 
     def close(self):
         self.closed += 1
@@ -441,6 +445,58 @@ def test_decode_is_interrupted(device):
     assert found == expected
     device.step({1: 9}, reset=[1])
     assert top(device, 1) == other
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("place", ["token", "end"])
+def test_abort(slotted, wrapped, place, exception, monkeypatch):
+    """Who does not want to wait stops the machine, and may go on with it; nothing else comes of it."""
+    with Device(wrapped, slotted) as device:
+        device.load()
+        expected = list(device.decode({0: 5}, 6, reset=[0]))
+        read, address = wrapped.read, Reg.WAIT.value if place == "end" else regs.history_address(device.config, 2, 0)
+
+        def interrupted(where, octets, *, timeout=None):
+            if where == address:
+                monkeypatch.undo()
+                raise exception
+            return read(where, octets)
+
+        monkeypatch.setattr(wrapped, "read", interrupted)
+        found = []
+        with pytest.raises(exception):
+            found.extend(device.decode({0: 5}, 6, reset=[0]))
+        assert found == expected[:6 if place == "end" else 2]
+        assert wrapped.aborted == 1
+        assert list(device.decode({0: 5}, 6, reset=[0])) == expected
+    assert wrapped.aborted == 1
+
+
+def test_close_stops(slotted, wrapped):
+    """Who leaves in the middle of a run leaves a machine that stands still."""
+    device = Device(wrapped, slotted)
+    device.load()
+    run = device.decode({0: 5}, 6, reset=[0])
+    next(run)
+    device.close()
+    assert (wrapped.aborted, wrapped.closed) == (1, 1)
+    run.close()
+    with Device(wrapped, slotted) as device:
+        assert len(list(device.decode({0: 5}, 6, reset=[0]))) == 6
+    assert wrapped.aborted == 1
+
+
+def test_nobody_to_stop(slotted, wrapped):
+    """A link that is gone is not asked again."""
+    def gone(address, octets, *, timeout=None):
+        raise LinkError("cable")
+
+    with Device(wrapped, slotted) as device:
+        device.load()
+        wrapped.read = gone
+        with pytest.raises(LinkError, match="cable"):
+            device.step({0: 1}, reset=[0])
+    assert (wrapped.aborted, wrapped.closed) == (0, 1)
 
 
 def test_states_wrong(slotted, wrapped):
