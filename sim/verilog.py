@@ -69,13 +69,8 @@ def verilog(component: Any, name: str = "top", *, ports=None, platform=None, sou
         Component, or an elaboratable with its `ports`.
     name
         Name of the top module.
-<<<<<<< HEAD
     sources
         Keep attributes ``src``: the line of Python that made a signal or an operation, as ``hw/units/add.py:12``.
-    """
-    text = back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=not sources)
-    return re.sub(r'\bsrc = "[^"]*?/((?:amaranth|hw)/[^"]*)"', r'src = "\1"', text)
-=======
 
     Raises
     ------
@@ -83,10 +78,10 @@ def verilog(component: Any, name: str = "top", *, ports=None, platform=None, sou
         If Yosys fails: there may be no room for the files that it needs.
     """
     try:
-        return back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=True)
+        text = back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=not sources)
     except YosysError as error:
         raise ToolError(f"Yosys cannot write Verilog: {str(error).splitlines()[-1]}") from error
->>>>>>> trust
+    return re.sub(r'\bsrc = "[^"]*?/((?:amaranth|hw)/[^"]*)"', r'src = "\1"', text)
 
 
 def cached_verilog(make: Callable[[], Any], *key: str) -> str:
