@@ -22,7 +22,7 @@ class Bench:
     Parameters
     ----------
     tape : :class:`Tape`
-        The model; it still has to be loaded.
+        The model; it still has to be loaded, unless option ``onchip`` is a tape as well.
     options
         Of :meth:`SimTransport.open`.
 
@@ -39,6 +39,8 @@ class Bench:
         self.simulated = SimTransport.open(tape.config, **options)
         self.checked   = CheckedTransport(self.simulated)
         self.device    = Device(self.checked, tape)
+        if isinstance(options.get("onchip"), Tape):     # the machine has it, so its double has it
+            self.checked.golden.attach(tape.image)
         self._cycles   = 0
         self._seconds  = 0.0
         self._idle     = 0

@@ -340,7 +340,7 @@ class SimTransport(FrameTransport):
         Timing of the tape memory, and over how many memories the tape is striped.
     onchip : :class:`int` or :class:`Tape`
         Beats of a tape memory inside the machine, which then has none outside; or a tape for its `config`, which
-        it has from the beginning.
+        it has from the beginning. With a `board` it is the memory of that.
     board : :class:`str`
         A complete board, see :func:`~terngen.sim.board.compile_board`, with its link and its memory.
     direct : :class:`bool`
@@ -392,7 +392,8 @@ class SimTransport(FrameTransport):
         made = {"waveform": waveform is not None, "optimisation": optimisation}
         if board is not None:
             from terngen.sim.board import compile_board
-            library = compile_board(config, board, image=bytes((onchip or 0) * config.beat_bytes), **made)
+            image   = onchip.image.tobytes() if isinstance(onchip, Tape) else bytes((onchip or 0) * config.beat_bytes)
+            library = compile_board(config, board, image=image, **made)
         else:
             text    = machine_verilog(config, onchip=onchip, channels=1 if memory is None else memory.channels)
             library = compile_machine(text, config=config, **made)

@@ -18,9 +18,9 @@ VERSION = 3
 class Reg(enum.Enum, shape=32):
     """Registers, by address."""
 
-    #: ``MAGIC``.
+    #: :data:`MAGIC`, "TERN".
     MAGIC        = 0x00
-    #: ``VERSION``.
+    #: :data:`VERSION` of this page.
     VERSION      = 0x04
     #: Sixteen octets of :attr:`Config.digest`.
     DIGEST       = 0x10
@@ -105,6 +105,7 @@ TAPE_BYTES = 0x8000_0000
 class Status(data.Struct):
     """State of the machine."""
 
+    #: A run or a check is under way.
     busy:  1
     #: A descriptor was met that makes no sense to the machine; it stopped there.
     fault: 1

@@ -89,18 +89,18 @@ SCANS = frozenset({Op.SCAN, Op.MLGRU, Op.GLU, Op.RESIDUAL})
 class Descriptor(data.Struct):
     """One step of the machine: 128 bits, little-endian, padded with zeros to whole beats."""
 
-    opcode:   Op
-    weighted: 1     # a parameter vector follows
-    source:   1     # SQUARE: T1 instead of X
-    first:    1     # SQUARE, STORE, LOGITS: start anew
-    last:     1     # SQUARE: take the root
-    release:  1     # MATVEC: the codes are not needed again
-    reserved: 1
-    length:   18    # elements, or rows
-    place:    20    # MATVEC: columns; MLGRU: first group of the state
-    beats:    32    # beats that follow and belong to this descriptor
-    scale:    24    # constant factor of the sums; SQUARE: the term
-    weight:   24    # constant weight where no parameters follow
+    opcode:   Op    #: what it asks for
+    weighted: 1     #: a parameter vector follows
+    source:   1     #: SQUARE: T1 instead of X
+    first:    1     #: SQUARE, STORE, LOGITS: start anew
+    last:     1     #: SQUARE: take the root
+    release:  1     #: MATVEC: the codes are not needed again
+    reserved: 1     #: zero
+    length:   18    #: elements, or rows
+    place:    20    #: MATVEC: columns; MLGRU: first group of the state
+    beats:    32    #: beats that follow and belong to this descriptor
+    scale:    24    #: constant factor of the sums; SQUARE: the term
+    weight:   24    #: constant weight where no parameters follow
 
 
 #: Octets of a descriptor before padding.
