@@ -33,8 +33,8 @@ def check_pieces(tapes: Sequence[Tape]) -> None:
     """
     pieces = []
     for place, tape in enumerate(tapes, 1):
-        if "piece" in tape.model:
-            pieces.append(tape.model["piece"])
+        if (piece := tape.model.get("piece")) is not None:
+            pieces.append(piece)
         elif len(tapes) == 1:
             return
         else:
@@ -47,7 +47,7 @@ def check_pieces(tapes: Sequence[Tape]) -> None:
                               f"{place} one of {family}; convert the checkpoint again and give what comes of it")
     numbers = [piece["number"] + 1 for piece in pieces]
     count   = pieces[0]["pieces"]
-    if numbers != [*range(1, count + 1)]:
+    if len(numbers) != count or numbers != [*range(1, count + 1)]:
         raise ConfigError(f"Model was cut into {count} pieces, which must all be given in their order, not "
                           f"{', '.join(map(str, numbers))}")
 

@@ -194,8 +194,6 @@ class Machine(wiring.Component):
             registers.top_row.eq(vector.top_row),
             registers.top_sum.eq(vector.top_sum),
             registers.top_scale.eq(vector.top_scale),
-            vector.look.eq(registers.look),
-            registers.seen.eq(vector.seen),
 
             # The host looks at the sums that were taken last, while nothing happens.
             matvec.drain.last.eq(~decode.busy),
@@ -207,6 +205,8 @@ class Machine(wiring.Component):
             vector.sums.ready.eq(matvec.drain.ready),
             registers.sums.eq(matvec.drain.sums),
         ]
+        if config.readable:
+            m.d.comb += [vector.look.eq(registers.look), registers.seen.eq(vector.seen)]
         wiring.connect(m, vector.trace, wiring.flipped(self.trace))
         return m
 

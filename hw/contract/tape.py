@@ -269,8 +269,8 @@ class Tape:
     @property
     def rows(self) -> int:
         """Embedding rows: one for each token, or in later pieces of a model one for each slot."""
-        later = self.model.get("piece", {"number": 0})["number"] > 0
-        return self.config.slots if later else self.model["vocab_size"]
+        piece = self.model.get("piece")
+        return self.config.slots if piece is not None and piece["number"] else self.model["vocab_size"]
 
     @property
     def beats(self) -> int:

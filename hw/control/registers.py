@@ -14,7 +14,7 @@ from terngen.hw.contract.regs import Access, Reg, Status
 from terngen.hw.stream import delay
 from terngen.hw.units.draw import choice_layout
 from terngen.hw.units.sums import READ_LATENCY
-from terngen.hw.units.vector import Vector
+from terngen.hw.units.vector import LOOK_LATENCY, look_members
 
 __all__ = ["Registers"]
 
@@ -61,7 +61,7 @@ class Registers(wiring.Component):
     sums_slot, sums_group, sums
         Read port of the sums, with ``READ_LATENCY`` of :mod:`terngen.hw.units.sums`.
     look, seen
-        Read port of the residual vectors, see :class:`~terngen.hw.units.vector.Vector`.
+        Read port of the residual vectors, if they are readable; see :class:`~terngen.hw.units.vector.Vector`.
     """
 
     #: Cycles from a read to its answer: the address is registered, its parts are, those go to the sampler, and what is
@@ -111,8 +111,7 @@ class Registers(wiring.Component):
             "sums_slot":    Out(config.slot_bits),
             "sums_group":   Out(config.group_bits),
             "sums":         In(data.ArrayLayout(signed(config.acc_width), config.lanes)),
-            "look":         Out(range(config.slots * config.groups(config.hidden))),
-            "seen":         In(data.ArrayLayout(config.path.width, config.lanes)),
+            **{name: member.flip() for name, member in look_members(config).items()},
         })
 
     def elaborate(self, platform):
@@ -181,8 +180,7 @@ class Registers(wiring.Component):
         lane        = address[2:2 + lane_bits]
         vector_bit  = (regs.VECTOR_BASE ^ regs.SUMS_BASE).bit_length() - 1
         m.d.comb += [
-            is_vector.eq(address[vector_bit:] == regs.VECTOR_BASE >> vector_bit if config.readable else 0),
-            is_sum.eq(address[sums_bit] & ~is_vector),
+            is_sum.eq(address[sums_bit] & ~is_vector if config.readable else address[sums_bit]),
             is_history.eq(address[history_bit:] == 1),
             place.eq(address[2:result_bits]),
         ]
@@ -209,11 +207,7 @@ class Registers(wiring.Component):
         register = delay(m, functools.reduce(operator.or_, (Mux(chosen[number], value, 0)
                                                             for number, value in words.items())), name="register")
         found = Signal(32, reset_less=True)
-        assert Vector.LOOK_LATENCY == READ_LATENCY         # so a vector comes a cycle before it is given, too
-        m.d.sync += self.look.eq(address[2 + lane_bits:vector_bit])
-        with m.If(is_vector):
-            m.d.sync += found.eq(Array(self.seen)[lane] if lane_bits else self.seen[0])
-        with m.Elif(recalls):
+        with m.If(recalls):
             m.d.sync += found.eq(Mux(made & ~none, self.history_token, regs.NO_TOKEN))
         with m.Elif(shows):
             with m.If(place == regs.RESULT_SCALE):
@@ -222,6 +216,12 @@ class Registers(wiring.Component):
                 m.d.sync += found.eq(Mux(place[0] ^ regs.RESULT_TOP & 1, self.top_sum, self.top_row))
         with m.Else():
             m.d.sync += found.eq(register)
+        if config.readable:
+            assert LOOK_LATENCY == READ_LATENCY             # so a vector comes a cycle before it is given, too
+            m.d.comb += is_vector.eq(address[vector_bit:] == regs.VECTOR_BASE >> vector_bit)
+            m.d.sync += self.look.eq(address[2 + lane_bits:vector_bit])
+            with m.If(is_vector):
+                m.d.sync += found.eq(Array(self.seen)[lane] if lane_bits else self.seen[0])
         answer = Mux(is_sum, Array(self.sums)[lane] if lane_bits else self.sums[0], found)
 
         # What the write before has started is busy by the time that anything waits for it.

@@ -33,17 +33,27 @@ from terngen.hw.units.site import SiteMultiply
 from terngen.hw.units.squaresum import SquareSum
 from terngen.hw.units.sums import SumsSignature
 
-__all__ = ["Timing", "Vector", "command_layout"]
+__all__ = ["LOOK_LATENCY", "Timing", "Vector", "command_layout", "look_members"]
 
 #: Operations that may have a parameter vector.
 _WEIGHTED = (*SCANS, Op.EMBED, Op.SQUARE, Op.GATE, Op.STORE)
 #: Cycles from a buffer's address to its data, a register behind the memory included.
 _READ = 2
+#: Cycles from :attr:`Vector.look` to what is seen: the address is registered.
+LOOK_LATENCY = 1 + _READ
 
 
 def command_layout(config: Config) -> data.StructLayout:
     """A descriptor, and the slot of an embedding row, which is a parameter vector as well."""
     return data.StructLayout({"descriptor": Descriptor, "slot": config.slot_bits})
+
+
+def look_members(config: Config) -> dict[str, wiring.Member]:
+    """Ports of a vector unit for someone who looks at residual vectors; none if they are not readable."""
+    if not config.readable:
+        return {}
+    return {"look": In(range(config.slots * config.groups(config.hidden))),
+            "seen": Out(data.ArrayLayout(config.path.width, config.lanes))}
 
 
 def _any(op, ops):
@@ -176,8 +186,8 @@ class Vector(wiring.Component):
     look
         Lane group of the residual vectors of all slots, one behind the other, to be seen.
     seen
-        That group, ``LOOK_LATENCY`` cycles later while nothing is being executed. Only of a machine that has
-        `readable` vectors.
+        That group, ``LOOK_LATENCY`` cycles later while nothing is being executed. Both only of a machine whose vectors
+        are `readable`.
     trace : ``Out(...)``
         See :mod:`terngen.hw.contract.trace`.
     idle : ``Out(1)``
@@ -240,8 +250,7 @@ class Vector(wiring.Component):
             "top_row":       Out(32),
             "top_sum":       Out(signed(config.acc_width)),
             "top_scale":     Out(fmt.width),
-            "look":          In(range(config.slots * config.groups(config.hidden))),
-            "seen":          Out(data.ArrayLayout(fmt.width, config.lanes)),
+            **look_members(config),
 
             "trace":         Out(wiring.Signature({
                 "valid": Out(1),
@@ -249,9 +258,6 @@ class Vector(wiring.Component):
             })),
             "idle":          Out(1),
         })
-
-    #: Cycles from `look` to `seen`: the address is registered.
-    LOOK_LATENCY = 1 + _READ
 
     def cycles(self, op: Op, length: int, *, active: int, last: bool = False) -> int:
         """See :meth:`Timing.cycles`."""

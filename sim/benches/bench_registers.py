@@ -17,7 +17,7 @@ from terngen.hw.control.decode import READ_LATENCY as HISTORY_LATENCY
 from terngen.hw.control.registers import Registers
 from terngen.hw.units.sampler import PLACE_LATENCY
 from terngen.hw.units.sums import READ_LATENCY
-from terngen.hw.units.vector import Vector
+from terngen.hw.units.vector import LOOK_LATENCY
 from terngen.sim.cocotb_stream import Sink, Source, encode, reset
 
 CONFIG = Config.from_dict(json.loads(os.environ["CONFIG"]))
@@ -53,20 +53,20 @@ class Machine:
         self.history = {}           # by place, what was chosen
         self.choices = []           # slot, which word, and the word, as it was written
         for name in ("busy", "fault", "checking", "crc", "done", "history_token", "top_row", "top_sum", "top_scale",
-                     "sums", "seen", *COUNTERS):
+                     "sums", *(["seen"] if CONFIG.readable else []), *COUNTERS):
             getattr(dut, name).value = 0
         cocotb.start_soon(self._run())
 
     async def _run(self):
         dut, asked = self.dut, deque([(0, 0)] * (READ_LATENCY - 1))
-        looks  = deque([0] * (Vector.LOOK_LATENCY - 1))
+        looks  = deque([0] * (LOOK_LATENCY - 1))
         places = deque([0] * (HISTORY_LATENCY - 1))
         tops   = deque([(0, 0)] * (PLACE_LATENCY - 1))
         while True:
             await ReadOnly()
             go = int(dut.go.value)
             asked.append((int(dut.sums_slot.value), int(dut.sums_group.value)))
-            looks.append(int(dut.look.value))
+            looks.append(int(dut.look.value) if CONFIG.readable else 0)
             tops.append((int(dut.top_slot.value), int(dut.top_place.value)))
             places.append(int(dut.history_place.value))
             shown  = int(dut.top_slot.value)
@@ -90,7 +90,9 @@ class Machine:
                 self.counts[reg] += event and self.left > 0 and not fault
             slot, group = asked.popleft()
             dut.sums.value = encode(self.group(slot, group), SUMS)
-            dut.seen.value = encode(self.vector(looks.popleft()), GROUP)
+            seen = self.vector(looks.popleft())
+            if CONFIG.readable:
+                dut.seen.value = encode(seen, GROUP)
             dut.history_token.value = self.history.get(places.popleft(), 0)
             row, total = self.candidate(*tops.popleft())
             dut.top_row.value, dut.top_sum.value = row, total
