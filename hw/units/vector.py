@@ -356,7 +356,7 @@ class Vector(wiring.Component):
         ]
         cleared = Signal()      # the lists are emptied before the first pass, two cycles later: that is soon enough
         clears  = delay(m, cleared, reset=True, name="clears")
-        m.d.comb += sampler.clear.eq(delay(m, Mux(clears, self.mask, 0), reset=True, name="emptied"))
+        m.d.comb += sampler.clear.eq(Mux(clears, self.mask, 0))
         with m.If(clears):
             m.d.sync += row.eq(0)
         term = Signal()     # the last term of a sum of squares is offered
