@@ -123,9 +123,10 @@ class Registers(wiring.Component):
         for name, event in (("CYCLES", 1), ("BEATS", self.beat), ("STALL_TAPE", self.stall_tape),
                             ("STALL_ARRAY", self.stall_array), ("STALL_VECTOR", self.stall_vector)):
             counters[name] = count = Signal(32, name=name.lower())
+            counts = delay(m, running & event, reset=True, name=f"counts_{name.lower()}")
             with m.If(self.go):
                 m.d.sync += count.eq(0)
-            with m.Elif(running & event):
+            with m.Elif(counts):
                 m.d.sync += count.eq(count + 1)
 
         written = {
@@ -187,13 +188,13 @@ class Registers(wiring.Component):
         # Sums come a cycle before the answer is given, and all else then as well, the registers another one before.
         recalls  = delay(m, is_history, name="recalls")
         made     = delay(m, (step - self.done)[-1], name="made")       # the step is complete
+        none     = delay(m, self.history_token == (1 << regs.TOKEN_BITS) - 1, name="none")
         scale    = delay(m, self.scales[self.top_slot], name="scale")
         register = delay(m, functools.reduce(operator.or_, (Mux(chosen[number], value, 0)
                                                             for number, value in words.items())), name="register")
         found = Signal(32, reset_less=True)
         with m.If(recalls):
-            known = made & (self.history_token != (1 << regs.TOKEN_BITS) - 1)
-            m.d.sync += found.eq(Mux(known, self.history_token, regs.NO_TOKEN))
+            m.d.sync += found.eq(Mux(made & ~none, self.history_token, regs.NO_TOKEN))
         with m.Elif(shows):
             with m.If(place == regs.RESULT_SCALE):
                 m.d.sync += found.eq(scale)
@@ -203,7 +204,9 @@ class Registers(wiring.Component):
             m.d.sync += found.eq(register)
         answer = Mux(is_sum, Array(self.sums)[lane] if lane_bits else self.sums[0], found)
 
-        wait = Signal(range(READ_LATENCY + 3))
+        # What the write before has started is busy by the time that anything waits for it.
+        is_busy = delay(m, status.busy, reset=True, name="is_busy")
+        wait    = Signal(range(READ_LATENCY + 3))
         with m.If(self.go):
             m.d.sync += self.go.eq(0)
         with m.If(self.check):
@@ -238,7 +241,7 @@ class Registers(wiring.Component):
             with m.State("Compare"):
                 m.next = "Wait"
             with m.State("Wait"):
-                with m.If((~status.busy | is_history & made) & ~self.go & ~self.check):
+                with m.If(~is_busy | is_history & made):
                     m.next = "Read"
             with m.State("Read"):
                 m.d.sync += wait.eq(wait - 1)

@@ -1,6 +1,6 @@
 """The reader: between the player and the tape source."""
 
-from amaranth import Module, ResetInserter, Signal
+from amaranth import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -62,23 +62,23 @@ class TapeReader(wiring.Component):
 
         # The request is held here, so that it stays on offer whatever becomes of the player.
         wanted  = self.i.payload.count
-        due     = Signal(32)                # beats that the source has yet to give
-        more    = Signal(32)
+        due     = Signal(32)                # beats that the source has yet to give, but for those of a
+        fresh   = Signal()                  # ... request that came in the last cycle
         waste   = Signal()                  # what is due belongs to nobody
-        m.d.comb += self.i.ready.eq((~self.play.valid | self.play.ready) & ~waste & ~self.restart)
+        m.d.comb += self.i.ready.eq(~self.play.valid & ~waste & ~self.restart)
+        m.d.sync += fresh.eq(0)
         with m.If(self.play.ready):
             m.d.sync += self.play.valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
-            m.d.comb += more.eq(wanted)
-            m.d.sync += [self.play.payload.eq(self.i.payload), self.play.valid.eq(wanted != 0)]
+            m.d.sync += [self.play.payload.eq(self.i.payload), self.play.valid.eq(wanted != 0), fresh.eq(wanted != 0)]
 
         came = self.beats.valid & self.beats.ready
-        m.d.sync += due.eq(due + more - came)
+        m.d.sync += due.eq(due + Mux(fresh, self.play.payload.count, 0) - came)
         m.d.comb += [
             queue.i.valid.eq(self.beats.valid & ~waste),
             queue.i.payload.eq(self.beats.payload),
             self.beats.ready.eq(queue.i.ready | waste),
-            self.idle.eq((due == 0) & queue.empty),
+            self.idle.eq((due == 0) & ~fresh & queue.empty),
         ]
-        m.d.sync += waste.eq((waste | self.restart) & (due != came))
+        m.d.sync += waste.eq((waste | self.restart) & (fresh | (due != came)))
         return m

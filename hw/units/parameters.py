@@ -101,12 +101,13 @@ class Parameters(wiring.Component):
         full   = Signal(2)          # whole vectors, by bank
         place  = Signal(place_bits)
         left   = Signal(range(self._beats + 1))
+        some   = Signal()           # beats are to come; from a register, as the tape waits for it
         free   = Signal()
         taken  = Signal()
         m.d.comb += [
             free.eq(~full.bit_select(back, 1)),
-            self.command.ready.eq((left == 0) & free),
-            self.i.ready.eq(left != 0),
+            self.command.ready.eq(~some & free),
+            self.i.ready.eq(some),
             taken.eq(self.i.valid & self.i.ready),
         ]
         for side, (write, _) in enumerate(stores):
@@ -117,11 +118,13 @@ class Parameters(wiring.Component):
             ]
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += left.eq(self.command.payload)
+            m.d.sync += some.eq(1)
             m.d.sync += place.eq(0)
         with m.If(taken):
             m.d.sync += left.eq(left - 1)
             m.d.sync += place.eq(place + 1)
             with m.If(left == 1):
+                m.d.sync += some.eq(0)
                 m.d.sync += full.bit_select(back, 1).eq(1)
                 m.d.sync += back.eq(~back)
 

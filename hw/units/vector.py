@@ -42,7 +42,7 @@ _READ = 2
 
 
 def command_layout(config: Config) -> data.StructLayout:
-    """A descriptor; the slot is that of an embedding row."""
+    """A descriptor, and the slot of an embedding row, which is a parameter vector as well."""
     return data.StructLayout({"descriptor": Descriptor, "slot": config.slot_bits})
 
 
@@ -267,7 +267,7 @@ class Vector(wiring.Component):
         ]
         m.d.comb += [
             drains.eq(_any(op, DRAINS)),
-            weighted.eq(descriptor.weighted | (op == Op.EMBED)),
+            weighted.eq(descriptor.weighted),
         ]
 
         flags     = {}
@@ -342,6 +342,7 @@ class Vector(wiring.Component):
         with m.If(clears):
             m.d.sync += row.eq(0)
         term = Signal()     # the last term of a sum of squares is offered
+        pops = delay(m, weighted, name="pops")
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.idle.eq(~self.command.valid)
@@ -440,7 +441,7 @@ class Vector(wiring.Component):
                 m.d.comb += [
                     self.command.ready.eq(1),
                     self.sums.pop.eq(flag(*DRAINS)),
-                    self.weights.pop.eq(weighted),
+                    self.weights.pop.eq(pops),
                     self.codes.push.eq(flag(Op.QUANTISE)),
                 ]
                 with m.If(flag(Op.LOGITS)):
@@ -450,9 +451,10 @@ class Vector(wiring.Component):
         # Points of the pipeline: bit k of `alive` is a group that entered k + 1 cycles ago.
         y_after, codes_after, square_after, end_after = self._y, self._codes, self._square, self._leave
         depth     = max(self._result.values()) + end_after
-        alive     = Signal(depth)
-        # What has left is forgotten, before the next pass begins.
-        m.d.sync += alive.eq(Mux(delay(m, scalars, reset=True, name="left"), 0, Cat(issue, alive)))
+        # What has left is forgotten, before the next pass begins, and so is everything after a reset.
+        left      = Signal(init=1)
+        alive     = Signal(depth, reset_less=True)
+        m.d.sync += [left.eq(scalars), alive.eq(Mux(left, 0, Cat(issue, alive)))]
         entered   = Cat(issue, alive)                               # bit k: k cycles ago
 
         def at(cycles, *ops):
@@ -539,7 +541,7 @@ class Vector(wiring.Component):
         m.d.comb += [
             recurrence.start.eq(started),
             recurrence.base.eq(state_base + descriptor.place),
-            recurrence.clear.eq(self.clear.bit_select(slot, 1)),
+            recurrence.clear.eq(delay(m, self.clear.bit_select(slot, 1), name="clear")),
             recurrence.read.eq(at(self._silu - recurrence.C_DELAY, Op.MLGRU)),
         ]
 

@@ -52,4 +52,4 @@ def test_real_time(root):
     tape = tape_on(chosen("ulx3s-85f:sdram"), root / "tests/data/reference/tiny", None)
     real = virtual_board(tape.config, "ulx3s-85f:sdram", image=bytes(64), real_time=True)
     Fragment.get(real, None)
-    assert real._divisor == round(board.clock_of(memory) / board.link.baud) == 27
+    assert real._divisor == round(board.clock_of(memory) / board.link.baud) == 40
