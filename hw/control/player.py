@@ -17,7 +17,7 @@ __all__ = ["IDLE_CYCLES", "SETTLE_CYCLES", "Player", "cycles"]
 #: Cycles until an idle machine is known to be.
 IDLE_CYCLES   = 1
 #: Cycles that the machine must be idle, one after the other, before a step has ended.
-SETTLE_CYCLES = 4
+SETTLE_CYCLES = 3
 
 
 def cycles(config: Config, *, tokens: Mapping[int, int] | None, part: bool = True) -> int:
@@ -177,6 +177,7 @@ class Player(wiring.Component):
                 with m.If(idle):
                     m.d.sync += settle.eq(settle + 1)
                     with m.If(settle == SETTLE_CYCLES - 1):
+                        m.d.sync += settle.eq(0)
                         m.next = "Idle"
                 with m.Else():
                     m.d.sync += settle.eq(0)
