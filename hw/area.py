@@ -115,7 +115,8 @@ def block_rams(config: Config, *, distributed: int = 0) -> int:
 
 def tape_block_rams(config: Config, beats: int) -> int:
     """Block RAMs of a tape on chip."""
-    return sum(blocks(Store("tape", config.beat_bits, depth)) for depth in onchip.banks(beats))
+    return sum(blocks(Store("tape", width, depth))
+               for width in onchip.parts(config.beat_bits) for depth in onchip.banks(beats))
 
 
 def dsps(config: Config) -> int:
