@@ -23,6 +23,7 @@ from terngen.sim.compiled import CompiledModel, Library
 from terngen.sim.device import GoldenTransport, SimTransport
 from terngen.sim.faults import Faults
 from terngen.sim.gate import CheckedTransport
+from terngen.sim.hostile import MADE_WITH
 from terngen.sim.memory import MemoryModel
 
 __all__ = ["Observation", "observed"]
@@ -100,12 +101,11 @@ def _play(transport: _Machine, tape: Tape) -> Iterator[Any]:
 def _hostile(transport: _Machine, tape: Tape) -> Iterator[Any]:
     """Steps of a tape that no model would make."""
     checked, device = _checked(transport, tape)
-    rng   = np.random.default_rng(2)
     every = range(tape.config.slots)
     vocab = tape.model["vocab_size"]
     for step in range(4):
-        # The corners of the embedding first.
-        tokens = {slot: (step * len(every) + slot) % vocab if step < 3 else int(rng.integers(vocab)) for slot in every}
+        # First what the tape was made with, then the corners of the embedding.
+        tokens = {slot: MADE_WITH + slot if step == 0 else ((step - 1) * len(every) + slot) % vocab for slot in every}
         if step == 2:
             del tokens[0]
         yield device.step(tokens, reset=every if step == 0 else [], states=dict.fromkeys(tokens, 0) if step == 3
