@@ -14,10 +14,11 @@ from terngen.hw.contract.formats import FloatFormat
 from terngen.hw.contract.tape import DRAINS, Mark, Op, Section, Tape
 from terngen.sim.golden.machine import GoldenMachine
 
-__all__ = ["hostile_tape"]
+__all__ = ["MADE_WITH", "hostile_tape", "hostile_tapes"]
 
-#: Rows of the embedding that are made on purpose; the others are drawn.
-_CORNERS = 6
+#: Token with which slot 0 makes a tape, from power-up on, and the others with those after it: with them many of the
+#: numbers are at an edge of the format. The rows before it are made on purpose.
+MADE_WITH = 6
 
 
 def hostile_tape(config: Config, seed: int, *, operations: int = 80, vocab: int = 24, tiles: int = 4) -> Tape:
@@ -37,6 +38,11 @@ def hostile_tape(config: Config, seed: int, *, operations: int = 80, vocab: int 
         Tiles of the other head.
     """
     return _Writer(config, seed, vocab).tape(operations, tiles)
+
+
+def hostile_tapes(config: Config, count: int) -> list[Tape]:
+    """So many, from seed 0 on; the other head of the first is so long that the numbers of its rows are."""
+    return [hostile_tape(config, seed, tiles=4 if seed else 70) for seed in range(count)]
 
 
 class _Writer:
@@ -75,7 +81,7 @@ class _Writer:
         machine.image = np.frombuffer(bytes(self._image), np.uint8)
         beats = config.embedding_beats(self._hidden)
         for slot in range(config.slots):
-            machine.embed({slot: _CORNERS + slot}, 0, beats, self._hidden)
+            machine.embed({slot: MADE_WITH + slot}, 0, beats, self._hidden)
         # The scale of all sums, which is zero after power-up.
         self._scan(self._length(config.hidden))
         self._square(last=True)
@@ -147,7 +153,7 @@ class _Writer:
         rows[4] = fmt.smallest
         rows[5] = np.where(np.arange(count) == count - 1, fmt.largest, 1)
         # Those that the tape is made with.
-        rows[_CORNERS:_CORNERS + self._config.slots] = self._near(fmt, (self._config.slots, count))
+        rows[MADE_WITH:MADE_WITH + self._config.slots] = self._near(fmt, (self._config.slots, count))
         return rows
 
     def _trits(self, rows: int, cols: int) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError, LinkError
+from terngen.host.sampling import Sampling
 from terngen.hw.contract import regs, wire
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Reg
@@ -23,6 +24,7 @@ from terngen.sim.compiled import CompiledModel, Library
 from terngen.sim.device import GoldenTransport, SimTransport
 from terngen.sim.faults import Faults
 from terngen.sim.gate import CheckedTransport
+from terngen.sim.hostile import MADE_WITH
 from terngen.sim.memory import MemoryModel
 
 __all__ = ["Observation", "observed"]
@@ -90,7 +92,9 @@ def _play(transport: _Machine, tape: Tape) -> Iterator[Any]:
     yield device.step({slot: token() for slot in every}, reset=[1]), results()
     yield device.prefill([token() for _ in range(5)], state=0)
     yield device.step({1: vocab - 1}, head=False)
-    yield list(device.decode({slot: token() for slot in every}, 3)), device.counters
+    # The first slot draws.
+    yield list(device.decode({slot: token() for slot in every}, 3,
+                             sampling={0: Sampling(temperature=1.0, seed=1)})), device.counters
     yield device.logits({0: token()})[0].tolist()
     # What is written to the tape starts nothing.
     checked.write(regs.TAPE_BASE, tape.image[:256].tobytes())
@@ -100,12 +104,11 @@ def _play(transport: _Machine, tape: Tape) -> Iterator[Any]:
 def _hostile(transport: _Machine, tape: Tape) -> Iterator[Any]:
     """Steps of a tape that no model would make."""
     checked, device = _checked(transport, tape)
-    rng   = np.random.default_rng(2)
     every = range(tape.config.slots)
     vocab = tape.model["vocab_size"]
     for step in range(4):
-        # The corners of the embedding first.
-        tokens = {slot: (step * len(every) + slot) % vocab if step < 3 else int(rng.integers(vocab)) for slot in every}
+        # First what the tape was made with, then the corners of the embedding.
+        tokens = {slot: MADE_WITH + slot if step == 0 else ((step - 1) * len(every) + slot) % vocab for slot in every}
         if step == 2:
             del tokens[0]
         yield device.step(tokens, reset=every if step == 0 else [], states=dict.fromkeys(tokens, 0) if step == 3
@@ -121,7 +124,7 @@ def _hostile(transport: _Machine, tape: Tape) -> Iterator[Any]:
     # All rows of the other head are tokens.
     rows = tape.marks["rows"]
     device._put(Reg.MASK.value, (1 << len(every)) - 1, 0, 0, tape.model["embedding_beats"], rows.start, rows.count,
-                tape.model["hidden_size"], regs.NO_TOKEN, 0, regs.NO_TOKEN, 1)
+                tape.model["hidden_size"], regs.NO_TOKEN, 0, regs.NO_TOKEN, 0, 1)
     yield checked.read(Reg.WAIT.value, 4 * 6)
     for slot in every:
         yield checked.read(regs.result_address(slot), regs.RESULT_STRIDE)
@@ -224,8 +227,8 @@ def _large(transport: _Machine, tape: Tape) -> Iterator[Any]:
 
     def run(start: int, beats: int, place: int, count: int, hidden: int, vocab: int) -> bytes:
         transport.write(regs.token_address(0), np.array([1, 1], "<u4").tobytes())
-        transport.write(Reg.MASK.value, np.array([1, 1, start, beats, place, count, hidden, vocab, 0, regs.NO_TOKEN, 1],
-                                                 "<u4").tobytes())
+        transport.write(Reg.MASK.value, np.array([1, 1, start, beats, place, count, hidden, vocab, 0, regs.NO_TOKEN, 0,
+                                                  1], "<u4").tobytes())
         return transport.read(Reg.WAIT.value, 4 * 6)
 
     for bit in range(32):

@@ -1,4 +1,4 @@
-"""All that a machine is put through, it stands; and always in the same way, to the cycle."""
+"""All that a machine is put through, it stands."""
 
 from terngen.sim.compiled import compile_machine
 from terngen.sim.device import machine_verilog
@@ -9,9 +9,7 @@ from terngen.sim.stimuli import observed
 def test_observed(make_tape):
     tape    = make_tape("tests/data/reference/tiny", slots=2)
     library = compile_machine(machine_verilog(tape.config), config=tape.config)
-    tapes   = [tape, hostile_tape(tape.config, 0)]
-    first   = list(observed(library, tapes))
-    assert not [each for each in first if each[0].startswith("error")]
-    stages  = {name.removeprefix("cycles of ") for name, _ in first}
+    made    = list(observed(library, [tape, hostile_tape(tape.config, 0)]))
+    assert not [each for each in made if each[0].startswith("error")]
+    stages  = {name.removeprefix("cycles of ") for name, _ in made}
     assert stages == {"model", "hostile", "link", "faults", "registers", "senseless", "large", "interrupted"}
-    assert list(observed(library, tapes)) == first
