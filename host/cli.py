@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor":     "terngen.host.commands.doctor:doctor",
     "energy":     "terngen.host.commands.energy:energy",
     "estimate":   "terngen.host.commands.estimate:estimate",
+    "explore":    "terngen.host.commands.explore:explore",
     "generate":   "terngen.host.commands.generate:generate",
     "load":       "terngen.host.commands.load:load",
     "lmul":       "terngen.host.commands.lmul:lmul",

@@ -5,6 +5,7 @@ What is computed where, and why in this order, is said in :mod:`terngen.host.com
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from terngen.host.convert.geometry import Geometry
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Mark, Op, descriptor_beats
 
-__all__ = ["PROJECTION_EPS", "Item", "Layout", "head", "layer"]
+__all__ = ["PROJECTION_EPS", "Item", "Layout", "head", "layer", "layout_of"]
 
 #: Epsilon of the norm inside every projection, whatever the configuration says.
 PROJECTION_EPS = 1e-6
@@ -199,3 +200,9 @@ class Layout:
                 place += count
         #: Beats of the whole tape.
         self.beats = place
+
+
+@functools.lru_cache(maxsize=4)
+def layout_of(geometry: Geometry, config: Config) -> Layout:
+    """The same layout for those who ask one after the other."""
+    return Layout(geometry, config)
