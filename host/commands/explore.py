@@ -95,9 +95,9 @@ def explore(model: str, board: str, config: str | None, stage: str, top: int, co
     """Find the machines for a model on a board that are worth building.
 
     Every combination is followed for a token, and its area and energy are estimated; what does not fit is counted by
-    reason. A machine is on the front if no other that computes the same numbers is as good in speed, look-up tables, block
-    RAM and energy. Results are kept in the cache: a sweep that was interrupted goes on, and one that was finished is told
-    at once.
+    reason. A machine is on the front if no other that computes the same numbers is as good in speed, look-up tables,
+    block RAM and energy. Results are kept in the cache: a sweep that was interrupted goes on, and one that was finished
+    is told at once.
 
     MODEL is a checkpoint folder or a published size, like 370m.
     """

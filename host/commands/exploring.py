@@ -176,7 +176,8 @@ def _component(task: Mapping[str, Any], choice: Any, machine: Config) -> dict[st
 
     make, family, words = build.COMPONENTS[task["component"]], choice.board.family, choice.tape_memory.distributed
     if family in bitstream.BITSTREAM:
-        found = _cells(build.netlist(build.distribute(build.convert(make(machine), family), words), family))
+        text  = build.distribute(build.convert(make(machine), family), words)
+        found: dict[str, Any] = dict(_cells(build.netlist(text, family)))
     else:
         area  = build.synthesise(make(machine), family, distributed=words)
         found = {"lut": area.luts, "ff": area.ffs, "bram": area.block_rams, "dsp": area.dsps}
@@ -206,7 +207,7 @@ def _system(task: Mapping[str, Any], choice: Any, machine: Config) -> dict[str, 
         built = bitstream.build_bitstream(choice.board, design, Path(folder), seed=task["seed"], digest=machine.digest)
     worst = min(built.clocks, key=lambda clock: clock.achieved / clock.wanted)
     sync  = next((clock for clock in built.clocks if clock.name == "sync"), worst)
-    cells = {name: built.cells.get(name, 0) for name in ("lut", "ff", "bram", "dsp")}
+    cells: dict[str, Any] = {name: built.cells.get(name, 0) for name in ("lut", "ff", "bram", "dsp")}
     return {**cells, "mhz": sync.achieved, "met": built.met}
 
 

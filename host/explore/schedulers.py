@@ -193,25 +193,25 @@ class Dask:
         def submit(place: int) -> Any:
             return self._client.submit(_measured, perform, tasks[place], pure=False)
 
-        tries = collections.Counter[int]()
+        suspects: list[int] = []
         try:
             # Dask gives a task whose worker died to another one, and makes results again that were lost with it.
             places = {submit(place): place for place in range(len(tasks))}
-            coming = distributed.as_completed(places, loop=self._client.loop)
-            for future in coming:
+            for future in distributed.as_completed(places, loop=self._client.loop):
                 place = places.pop(future)
                 try:
                     outcome = future.result()
-                except distributed.scheduler.KilledWorker as error:
-                    # Those that only waited at a worker are blamed as well.
-                    tries[place] += 1
-                    if tries[place] <= RETRIES:
-                        places[again := submit(place)] = place
-                        coming.add(again)
-                        continue
-                    outcome = Outcome(error=f"Workers died while they computed this: {error.args[0]}")
+                except distributed.scheduler.KilledWorker:
+                    suspects.append(place)
+                    continue
                 future.release()
                 yield place, outcome
+            # Tasks that only waited at workers which died are blamed as well. Alone, each shows what it does.
+            for place in suspects:
+                try:
+                    yield place, submit(place).result()
+                except distributed.scheduler.KilledWorker as error:
+                    yield place, Outcome(error=f"Workers died while they computed this: {error.args[0]}")
         except (OSError, distributed.client.FutureCancelledError) as error:
             raise DeviceError(f"The Dask scheduler went away: {error}; what was finished is kept, and the same "
                               f"command goes on") from error
