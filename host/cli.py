@@ -38,6 +38,7 @@ COMMANDS = {
     "normalise":  "terngen.host.commands.normalise:normalise",
     "perplexity": "terngen.host.commands.perplexity:perplexity",
     "program":    "terngen.host.commands.program:program",
+    "report":     "terngen.host.commands.report:report",
     "run":        "terngen.host.commands.run:run",
     "selftest":   "terngen.host.commands.selftest:selftest",
     "serve":      "terngen.host.commands.serve:serve",

@@ -251,7 +251,7 @@ def _build(run: Any, stage: str, geometry: Any, board: str, base: Mapping[str, A
            top: int, component: str | None, seed: int) -> list[dict[str, Any]]:
     """Machines of the front with what the tools make of them; the largest is begun first."""
     from terngen.host.commands.exploring import measure_task
-    from terngen.host.explore.points import FIGURES, front, spread
+    from terngen.host.explore.points import front, spread
 
     picked = sorted(spread(best, top), key=lambda point: -point["lut"])
     tasks  = [measure_task(stage, geometry, board, base, {name: point[name] for name in AXES}, component=component,
@@ -260,7 +260,7 @@ def _build(run: Any, stage: str, geometry: Any, board: str, base: Mapping[str, A
     built  = []
     for point, outcome in zip(picked, run(what, tasks)):
         result = {"error": outcome.error} if outcome.octets is None else {"result": json.loads(outcome.octets)}
-        built.append({**{name: point[name] for name in (*AXES, "digest", *FIGURES, "ff", "dsp")}, **result})
+        built.append({**point, **result})
     built.sort(key=lambda entry: -entry["tokens_per_second"])
     sound = [{**entry, **entry["result"], "place": place} for place, entry in enumerate(built)
              if "result" in entry and entry["result"]["fits"] and entry["result"].get("met", True)]
