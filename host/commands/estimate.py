@@ -113,7 +113,8 @@ def _figures(machine: Any, taken: Any, *, weights: int, rows: int, source: Any, 
         "clock_mhz":            clock,
         "tokens_per_second":    machine.slots * clock * 1e6 / taken.cycles,
         **area(machine),
-        "descriptors":          {op.name: {"beats": beats, "waits": waits} for op, (beats, waits) in taken.spent.items()},
+        "descriptors":          {op.name: {"beats": beats, "waits": waits}
+                                 for op, (beats, waits) in taken.spent.items()},
     }
 
 

@@ -17,8 +17,8 @@ __all__ = ["report"]
 def report(folder: Path, output: Path | None, as_json: bool) -> None:
     """Make one HTML page of what commands printed with --json.
 
-    DIR has their results in files that end in .json, like that of `terngen build`. The page has a section for each kind,
-    and where everything comes from: files, machines, seeds, versions. It needs nothing but itself.
+    DIR has their results in files that end in .json, like that of `terngen build`. The page has a section for each
+    kind, and where everything comes from: files, machines, seeds, versions. It needs nothing but itself.
     """
     import importlib.metadata
 

@@ -83,18 +83,39 @@ class Page:
         """Of each result: the file, its machine, and what else decides about it."""
         rows = []
         for result in self.results:
-            values  = result.values
-            program = values.get("program") if isinstance(values.get("program"), dict) else {}
-            tools   = values.get("versions") or program.get("versions") or {}
-            rows.append((result.name, f"terngen {result.kind.command}", values.get("digest", ""),
-                         values.get("seed", ""), ", ".join(f"{name} {number}" for name, number in tools.items()),
-                         result.sha256))
+            tools = ", ".join(f"{name} {number}" for name, number in _versions(result.values).items())
+            rows.append((result.name, f"terngen {result.kind.command}", result.values.get("digest", ""),
+                         result.values.get("seed", ""), tools, result.sha256))
         found = ('<section id="provenance" class="text"><h2>Provenance</h2>'
                  + table(("file", "command", "machine", "seed", "versions", "SHA-256 of the file"), rows)
                  + f"<p>Page by terngen {escape(version)}.</p>")
         if self.others:
             found += "<h3>Files that are not shown</h3>" + table(("file", "why"), list(self.others.items()))
         return found + "</section>"
+
+
+def _versions(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the tools that made a result, if it says them."""
+    for place in (values, values.get("program")):
+        if isinstance(place, dict) and isinstance(place.get("versions"), dict):
+            return place["versions"]
+    return {}
+
+
+def _result(name: str, path: Path) -> _Result:
+    """The result in a file. Whatever is wrong with it is an exception of Python's."""
+    if path.stat().st_size > _LIMIT:
+        raise ValueError(f"It has more than {_LIMIT:,} octets")
+    octets = path.read_bytes()
+    values = json.loads(octets)
+    kind   = kind_of(values)
+    if kind is None:
+        raise ValueError("It is not a result that has a section")
+    try:
+        body = "".join(kind.section(values))
+    except KeyError as error:
+        raise ValueError(f"It is like a result of terngen {kind.command}, but has no {error.args[0]}") from error
+    return _Result(name, hashlib.sha256(octets).hexdigest(), kind, values, body)
 
 
 def read(folder: Path) -> Page:
@@ -112,19 +133,9 @@ def read(folder: Path) -> Page:
     for path in sorted(folder.rglob("*.json")):
         name = path.relative_to(folder).as_posix()
         try:
-            if path.stat().st_size > _LIMIT:
-                raise ValueError(f"It has more than {_LIMIT:,} octets")
-            octets = path.read_bytes()
-            values = json.loads(octets)
-            if (kind := kind_of(values)) is None:
-                raise ValueError("It is not a result that has a section")
-            body = "".join(kind.section(values))
-        except KeyError as error:
-            others[name] = f"It is like a result of terngen {kind.command}, but has no {error.args[0]}" if kind else ""
+            results.append(_result(name, path))
         except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RecursionError, OSError) as error:
             others[name] = str(error)
-        else:
-            results.append(_Result(name, hashlib.sha256(octets).hexdigest(), kind, values, body))
     if not results:
         why = "; ".join(f"{name}: {reason}" for name, reason in others.items())
         raise InputError(f"Folder {folder} has no result of a command, as --json prints it{': ' if why else ''}{why}")

@@ -63,13 +63,13 @@ def _bench(found: Mapping[str, Any]) -> Iterator[str]:
     yield bars("Cycles of a token, measured", ["cycles"], [
         Bar(what, [count], f"{count:,.0f}, {_share(count / cycles)}") for what, count in counts.items()])
     if "prompt_tokens" in found:
-        yield _line(f"A prompt of {found['prompt_tokens']} tokens took {found['cycles_per_prompt_token']:,.0f} cycles for "
-                    f"each, {found['prompt_speedup']:.2f} times as fast as one by one.")
+        yield _line(f"A prompt of {found['prompt_tokens']} tokens took {found['cycles_per_prompt_token']:,.0f} cycles "
+                    f"for each, {found['prompt_speedup']:.2f} times as fast as one by one.")
 
 
 def _estimate(found: Mapping[str, Any]) -> Iterator[str]:
-    yield table(("array", "beat", "rows", "lanes", "slots", "cycles for a token", "attainment", "bits per weight", "clock",
-                 "tokens per second"), [
+    yield table(("array", "beat", "rows", "lanes", "slots", "cycles for a token", "attainment", "bits per weight",
+                 "clock", "tokens per second"), [
         (found["variant"], found["beat_bits"], found["row_lanes"], found["lanes"], found["slots"],
          f"{found['cycles_per_token']:,}", _share(found["attainment"], 2), f"{found['bits_per_weight']:.4f}",
          f"{found['clock_mhz']:g} MHz", f"{found['tokens_per_second']:,.1f}")])
