@@ -113,13 +113,14 @@ def explore(model: str, board: str, config: str | None, stage: str, top: int, co
     base      = _base(choice, config)
     if choice.tape_memory.bits is not None and axes["beat_bits"] == AXES["beat_bits"]:
         axes["beat_bits"] = (choice.tape_memory.bits,)
+    spec      = f"{board.partition(':')[0]}:{choice.memory}"
     run       = _Runner(scheduler, workers, slurm)
     try:
-        kept, dropped = _estimate(run, geometry, choice.name, base, axes)
+        kept, dropped = _estimate(run, geometry, spec, base, axes)
         best          = front(kept)
         built: list[dict[str, Any]] = []
         if stage != "estimate":
-            built = _build(run, stage, geometry, choice.name, base, best, top, component, seed)
+            built = _build(run, stage, geometry, spec, base, best, top, component, seed)
     except KeyboardInterrupt:
         note("What was finished is kept; the same command goes on")
         raise

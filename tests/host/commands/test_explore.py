@@ -216,6 +216,21 @@ def test_on_chip(terngen, tiny, work):
     assert wrong["dropped"] == {"The memory has beats of 16 bits": 6}
 
 
+def test_board_of_a_file(terngen, tiny, work):
+    """Workers read the file; when it changes, nothing that was kept counts."""
+    text = "from terngen.hw.boards.ulx3s import BOARD\n"
+    (work / "mine.py").write_text(text)
+    words = ["explore", tiny, *SMALL, "--workers", 2, "--trace", "trace.json", "--json"]
+    known = terngen(*words, "--board", BOARD).values
+    assert terngen(*words, "--board", "mine.py").values == known
+    assert json.loads((work / "trace.json").read_text())["schedule"]["tasks"] == 1
+    assert terngen(*words, "--board", f"{work / 'mine.py'}:sdram").values == known
+    assert json.loads((work / "trace.json").read_text())["schedule"]["tasks"] == 0
+    (work / "mine.py").write_text(f"{text}# again\n")
+    assert terngen(*words, "--board", "mine.py:sdram").values == known
+    assert json.loads((work / "trace.json").read_text())["schedule"]["tasks"] == 1
+
+
 def test_front_is_best(explored):
     values = explored()[0].values
     names  = list(FIGURES)
