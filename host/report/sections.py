@@ -96,11 +96,11 @@ def _build(found: Mapping[str, Any]) -> Iterator[str]:
     yield bars("Cells of the device", ["used"], [
         Bar(what, [cells.get(name, 0) / there[name]], f"{_share(cells.get(name, 0) / there[name])} of {there[name]:,}")
         for name, what in _CELLS.items()], limit=1.0)
-    rows = [(what, f"{cells.get(name, 0):,}", f"{there[name]:,}", _count(guess.get(name)),
-             f"{guess[name] / cells[name]:.3f}" if name in guess and cells.get(name) else "")
-            for name, what in _CELLS.items()]
-    head = ("cells", "used", "available", "estimated", "estimate by used")
-    yield table(head, rows) if guess else table(head[:3], [row[:3] for row in rows])
+    kinds = [[what, f"{cells.get(name, 0):,}", f"{there[name]:,}", _count(guess.get(name)),
+              f"{guess[name] / cells[name]:.3f}" if name in guess and cells.get(name) else ""]
+             for name, what in _CELLS.items()]
+    head  = ("cells", "used", "available", "estimated", "estimate by used")
+    yield table(head, kinds) if guess else table(head[:3], [row[:3] for row in kinds])
     yield "<h3>Timing</h3>"
     yield table(("clock", "wanted, MHz", "achieved, MHz", ""), [
         (clock["name"], f"{clock['wanted']:.1f}", f"{clock['achieved']:.1f}", "met" if clock["met"] else "missed")
