@@ -154,12 +154,12 @@ def array_features(config: Config) -> dict[str, float]:
 
 def machine_features(config: Config) -> dict[str, float]:
     """What the rest of a machine has much of."""
-    lanes, slots, products = config.lanes, config.slots, _products(config)
+    bits, slots, products = config.lanes * config.path.width, config.slots, _products(config)
     return {
         "machine":          1,
         "beat":             config.beat_bits,
-        "lane":             lanes,
-        "inexact product":  lanes * (len(products) - products.count(EXACT)),
+        "lane bit":         bits,
+        "inexact bit":      bits * (len(products) - products.count(EXACT)),
         "slot":             slots,
         "candidate":        slots * config.top_k,
         "slot number":      config.slot_bits,

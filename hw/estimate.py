@@ -64,9 +64,14 @@ class Source:
     refresh_period: int      = 0
     refresh_pause:  int      = 0
 
+    @functools.cached_property
+    def _ratio(self) -> tuple[int, int]:
+        return self.rate.numerator, self.rate.denominator
+
     def first_turn(self, cycle: int) -> int:
         """Number of the first turn at that cycle or later. In a turn the memory can give a beat."""
-        tick = cycle * self.rate.numerator // self.rate.denominator     # ticks in all cycles before
+        ticks, cycles = self._ratio
+        tick = cycle * ticks // cycles      # ticks in all cycles before
         if not self.refresh_period:
             return tick
         period, place = divmod(tick, self.refresh_period)
@@ -78,7 +83,8 @@ class Source:
         if self.refresh_period:
             period, place = divmod(turn, self.refresh_period - self.refresh_pause)
             tick = period * self.refresh_period + self.refresh_pause + place
-        return -(-(tick + 1) * self.rate.denominator // self.rate.numerator) - 1
+        ticks, cycles = self._ratio
+        return -(-(tick + 1) * cycles // ticks) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +132,8 @@ class _Piece:
         if self._even and first > self.first:
             return first if self.cycle(first) >= cycle else end
         # Beats are given one per cycle at most, so those that are late are all behind those that are not.
+        if self.cycle(end - 1) < cycle + end - 1 - first:
+            return end
         return first + bisect.bisect_left(range(end - first), True,
                                           key=lambda after: self.cycle(first + after) >= cycle + after)
 
@@ -228,7 +236,15 @@ class _Tape:
             self._row = (address + piece.end - piece.first - 1) // source.row_beats
 
 
-_timing = functools.cache(Timing.of)
+#: By what decides about latencies; it takes longer to find them than to follow a step.
+_timings: dict[tuple[Any, ...], Timing] = {}
+
+
+def _timing(config: Config) -> Timing:
+    key = config.lanes, config.path, config.sites, config.acc_width
+    if key not in _timings:
+        _timings[key] = Timing.of(config)
+    return dataclasses.replace(_timings[key], config=config)
 
 
 class _Machine:

@@ -10,6 +10,7 @@ from terngen.host.chain import Chain, Computer
 from terngen.host.device import Counters, Device
 from terngen.host.errors import GateError
 from terngen.hw.contract.tape import Tape
+from terngen.hw.contract.trits import TRITS_PER_BYTE
 from terngen.sim.device import GoldenTransport, SimTransport
 from terngen.sim.gate import CheckedTransport
 
@@ -122,6 +123,9 @@ class Bench:
         seconds  = self.checked.seconds - self._seconds
         return {
             "tokens":                 count,
+            "digest":                 self.tape.config.digest.hex(),
+            "ternary_weights":        self.tape.model["ternary_weights"],
+            "products_per_cycle":     beat * TRITS_PER_BYTE * self.tape.config.slots,
             "cycles_per_token":       total.cycles / count,
             "tape_bytes_per_token":   total.beats * beat / count,
             "peak_bytes_per_cycle":   float(beat * memory.rate),
