@@ -24,6 +24,7 @@ from terngen.hw.program.isa import (
     Unary,
     steps,
 )
+from terngen.hw.stream import delay
 
 __all__ = ["Core"]
 
@@ -167,7 +168,8 @@ class Core(wiring.Component):
             factors[0].eq(Mux(by_float, acc[LEADING - 15:LEADING + 1], acc[:16])),
             factors[1].eq(Mux(by_float, whole << 15 - bits, word)),
         ]
-        product = factors[0] * factors[1]
+        # A multiplier is slow to answer: its product meets a register before it goes anywhere.
+        product = delay(m, factors[0] * factors[1], name="product")
         carry   = Signal()
         total   = (Cat(C(1, 1), acc & keep.replicate(ACC_BITS))
                    + Cat(carry, addend ^ minus.replicate(ACC_BITS)))[1:ACC_BITS + 1]
@@ -201,6 +203,8 @@ class Core(wiring.Component):
             }.items():
                 with m.Case(each):
                     m.d.comb += [addend.eq(value), changes.eq(1)]
+                    if steps(fmt, each, 0) > 1:
+                        m.d.comb += [ends.eq(last(each)), changes.eq(last(each))]
                     if each in (Code.ADD, Code.SUB, Code.SUBS, Code.ADDH, Code.SUBH, Code.ADDF):
                         m.d.comb += keep.eq(1)
                     if each in (Code.SUB, Code.SUBS, Code.SUBH):
@@ -213,7 +217,8 @@ class Core(wiring.Component):
                         m.d.sync += [sign.eq(0), exponent.eq(wide)]
                     if each is Code.MULF:
                         m.d.comb += step.eq(field)
-                        m.d.sync += [sign.eq(sign ^ word[fmt.width - 1]), exponent.eq(exponent_next)]
+                        with m.If(last(each)):
+                            m.d.sync += [sign.eq(sign ^ word[fmt.width - 1]), exponent.eq(exponent_next)]
             with m.Case(Code.ST, Code.STH):
                 m.d.comb += self.write.eq(1)
             with m.Case(Code.ALIGN):

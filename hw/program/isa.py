@@ -2,8 +2,8 @@
 
 The processor has an accumulator ``A`` of :data:`ACC_BITS`, an exponent ``E``, a sign ``S``, an index ``I`` of a vector
 with its end ``N``, a pointer ``J``, and words of 16 bits in a memory. ``M`` is the word that an operand names
-(:class:`Mode`). An instruction takes two cycles: one for the word, one to compute. Those that do something several
-times take a cycle for each (:func:`steps`); so no time depends on numbers.
+(:class:`Mode`). An instruction takes a cycle for the word, and one to compute; products take two, and what is done
+several times takes one for each (:func:`steps`). So no time depends on numbers.
 """
 
 from amaranth.lib import enum
@@ -138,6 +138,8 @@ NORM_STEPS = ACC_BITS // 4 - 1, 3
 def steps(fmt: FloatFormat, code: Code, operand: int) -> int:
     """Cycles in which an instruction computes."""
     match code:
+        case Code.MUL | Code.MULF:
+            return 2
         case Code.ALIGN:
             return fmt.mantissa_bits + 3
         case Code.NORM:

@@ -35,8 +35,9 @@ async def plays_what_was_loaded(dut, i_stall, o_stall):
     # What is written in between waits until nothing is played, and is played then.
     play.send([{"start": 0, "count": 7}])
     await beats.get(1)
-    await load.put([{"address": 1, "data": contents[0] ^ 1}, {"address": depth - 1, "data": 5}])
+    load.send([{"address": 1, "data": contents[0] ^ 1}])
     assert [beat.to_unsigned() for beat in await beats.get(6)] == contents[1:7]
+    await load.put([{"address": depth - 1, "data": 5}])
     play.send([{"start": 0, "count": 2}, {"start": depth - 1, "count": 1}])
     assert [beat.to_unsigned() for beat in await beats.get(3)] == [contents[0], contents[0] ^ 1, 5]
 
