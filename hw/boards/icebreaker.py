@@ -69,7 +69,7 @@ BOARD = Board(
     # Lattice FPGA-DS-02008, product selection; block RAMs of 4 kbit.
     cells    = {"lut": 5280, "ff": 5280, "bram": 30, "dsp": 8},
     family   = "ice40",
-    tier     = 1,
+    tier     = 2,
     clock_hz = 18_000_000,
     memories = {"spram": Spram()},
     link     = Serial(1_000_000, "FT2232H"),
