@@ -80,11 +80,6 @@ class Assembler:
         assert name not in self._labels, name
         self._labels[name] = len(self._words)
 
-    def fresh(self, name: str) -> str:
-        """A name that no instruction has."""
-        self._made_labels = getattr(self, "_made_labels", 0) + 1
-        return f"{name}.{self._made_labels}"
-
     def skip(self, condition: Condition, count: int = 1) -> None:
         """Skip so many instructions if the condition is met."""
         self._emit(Code.SKIP, count << 3 | condition.value)

@@ -92,7 +92,6 @@ class ProgramMachine(wiring.Component):
             reader.i.payload.start.eq(start),
             reader.i.payload.count.eq(taken),
             self.load.payload.address.eq(place),
-            self.load.payload.data.eq(taken),
             endpoint.bus.answers.payload.eq(taken),
             matvec.command.payload.rows.eq(rows),
             matvec.command.payload.cols.eq(taken),
@@ -130,10 +129,12 @@ class ProgramMachine(wiring.Component):
                         m.d.comb += beat.eq(1)
 
         # What is written: whether it is, by port, and what it waits for.
+        loads  = ~self.load.valid | self.load.ready
         waits  = {
             ports.Out.ANSWER: endpoint.bus.answers.ready,
             ports.Out.COUNT:  reader.i.ready,
-            ports.Out.LOAD:   self.load.ready,
+            ports.Out.PLACE:  loads,
+            ports.Out.LOAD:   loads,
             ports.Out.COLS:   matvec.command.ready,
             ports.Out.TAKEN:  ~streams,
             ports.Out.CODE:   matvec.fill.free,
@@ -150,13 +151,17 @@ class ProgramMachine(wiring.Component):
             endpoint.bus.accesses.ready.eq(writes[ports.Out.DONE] | writes[ports.Out.ANSWER]),
             endpoint.bus.answers.valid.eq(offers[ports.Out.ANSWER]),
             reader.i.valid.eq(offers[ports.Out.COUNT]),
-            self.load.valid.eq(offers[ports.Out.LOAD]),
             matvec.command.valid.eq(offers[ports.Out.COLS]),
             matvec.fill.valid.eq(writes[ports.Out.CODE]),
             matvec.fill.push.eq(writes[ports.Out.PUSH]),
             matvec.drain.pop.eq(writes[ports.Out.POP]),
             forget.eq(writes[ports.Out.FORGET]),
         ]
+        # A write that is on offer stays on offer, whatever becomes of the processor.
+        with m.If(self.load.ready):
+            m.d.sync += self.load.valid.eq(0)
+        with m.If(writes[ports.Out.LOAD]):
+            m.d.sync += [self.load.valid.eq(1), self.load.payload.data.eq(taken)]
         for port, target in ((ports.Out.START, start), (ports.Out.PLACE, place), (ports.Out.ROWS, rows)):
             with m.If(writes[port]):
                 m.d.sync += target.eq(taken)

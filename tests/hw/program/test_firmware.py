@@ -3,9 +3,12 @@
 from collections import deque
 
 import numpy as np
+import pytest
 
 from terngen.host.device import Device
-from terngen.hw.contract.tape import Op, unpack_matrix, walk
+from terngen.hw.contract import bits
+from terngen.hw.contract.regs import Reg
+from terngen.hw.contract.tape import Descriptor, Op, unpack_matrix, walk
 from terngen.hw.program.firmware import firmware
 from terngen.hw.program.interpreter import Interpreter
 from terngen.hw.program.ports import In, Out
@@ -152,8 +155,30 @@ class Interpreted:
                 for name in ("op", "slot", "group", "scalars", *SHOWN.values())}
 
 
-def test_gate(make_tape):
-    tape    = make_tape("tests/data/reference/tiny", preset="processor")
+@pytest.fixture
+def tape(make_tape):
+    return make_tape("tests/data/reference/tiny", preset="processor")
+
+
+@pytest.mark.parametrize("wrong", [
+    {"opcode": 15}, {"length": 0}, {"length": 257}, {"beats": 1}, {"opcode": Op.EMBED},
+    {"opcode": Op.MATVEC, "place": 0}, {"opcode": Op.MATVEC, "place": 257, "beats": 26 * 5},
+    {"opcode": Op.MATVEC, "place": 20, "beats": 9}, {"opcode": Op.MLGRU, "place": 124},
+    {"opcode": Op.GATE, "weighted": 1, "beats": 4}])
+def test_fault(tape, wrong):
+    """A descriptor that makes no sense ends the run, and nothing goes on then."""
+    device = Interpreted(tape)
+    fields = {"opcode": Op.QUANTISE, "length": 5, **wrong}
+    octets = bits.pack(Descriptor, **{**fields, "opcode": getattr(fields["opcode"], "value", fields["opcode"])})
+    device.image[:len(octets)] = np.frombuffer(octets, np.uint8)
+    for register, value in ((Reg.MASK, 1), (Reg.PLAY_COUNT, 8 + fields.get("beats", 0)), (Reg.GO, 1), (Reg.GO, 1)):
+        device.write(register.value, value.to_bytes(4, "little"))
+        device._play.clear()
+    assert device.read(Reg.STATUS.value, 4) == (2).to_bytes(4, "little")
+    assert not device.busy
+
+
+def test_gate(tape):
     checked = CheckedTransport(Interpreted(tape))
     device  = Device(checked, tape)
     device.load()
