@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # Compiled simulations are kept here between runs.
 export TERNGEN_CACHE_DIR ?= $(HOME)/.cache/terngen
 
-.PHONY: demo demo-lmul test test-long test-train formal lint bench boards fuzz soak clean compiler
+.PHONY: demo demo-lmul serve bitstream docs tour docs-commands test test-long test-train formal lint bench boards fuzz soak clean compiler
 
 demo: $(VENV)/.base compiler
 	$(BIN)/terngen demo
@@ -15,6 +15,28 @@ demo: $(VENV)/.base compiler
 # The same with a model that was trained for L-Mul, on a machine without a multiplier.
 demo-lmul: $(VENV)/.base compiler
 	$(BIN)/terngen demo --model models/fairy-5m-lmul --multiplier lmul --tokens 60
+
+# OpenAI's interface and a page that shows the machine, at http://127.0.0.1:8080.
+MODEL  ?= models/fairy-1m
+DEVICE ?= sim
+serve: $(VENV)/.serve compiler
+	$(BIN)/terngen serve $(MODEL) --device $(DEVICE)
+
+# A bitstream with tools from pip, its tape and a report, in build/BOARD.
+BOARD ?= ulx3s-85f:sdram
+bitstream: $(VENV)/.synth
+	$(BIN)/terngen build $(MODEL) --board $(BOARD)
+
+# The site of the documentation, in build/site. Its notebook is run by `make tour`.
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/site
+
+tour: $(VENV)/.dev
+	$(BIN)/python -m jupyter execute --inplace docs/tour.ipynb
+
+# Every command of the documentation that a machine without a board can run; hours.
+docs-commands: $(VENV)/.dev compiler
+	$(BIN)/pytest -m long tests/docs
 
 # Every figure of docs/performance.md, then its tables and plots; about forty minutes.
 bench: $(VENV)/.dev compiler
@@ -55,7 +77,7 @@ test-train: $(VENV)/.dev
 	$(BIN)/pytest -m train
 
 lint: $(VENV)/.dev .typing/terngen
-	$(BIN)/ruff check hw sim host constraints tests
+	$(BIN)/ruff check hw sim host constraints tests docs
 	$(BIN)/mypy
 
 clean:
@@ -69,9 +91,13 @@ clean:
 	@mkdir -p $@
 	@for part in hw sim host constraints; do ln -sfn ../../$$part $@/$$part; done
 
-# Two stamps, so that the demo does not wait for the tools of the tests.
+# A stamp for each extra, so that the demo does not wait for the tools of the tests.
 $(VENV)/.base: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install -qq --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.serve $(VENV)/.synth: $(VENV)/.%: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[$*]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/pip

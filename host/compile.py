@@ -12,10 +12,12 @@ which holds exactly, because the second norm divides the first one out, but for 
 """
 
 import binascii
+import contextlib
 import dataclasses
+import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,12 +28,12 @@ from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.convert.geometry import Geometry
 from terngen.host.errors import ConfigError
 from terngen.host.files import output_folder
-from terngen.host.layout import Item, Layout
+from terngen.host.layout import Item, Layout, Piece
 from terngen.hw.contract import formats, tape
 from terngen.hw.contract.config import PRESETS, Config
 from terngen.hw.contract.tape import Mark, Op, Section, Tape
 
-__all__ = ["Progress", "check_fit", "compile_tape", "default_config"]
+__all__ = ["Progress", "check_fit", "compile_pieces", "compile_tape", "default_config"]
 
 #: Values of the embedding that are converted at once: few enough for the cache.
 _CHUNK_VALUES = 1 << 18
@@ -58,8 +60,8 @@ def default_config(geometry: Geometry, preset: str = "small", **changes: Any) ->
         raise ConfigError(str(error)) from error
 
 
-def check_fit(geometry: Geometry, config: Config) -> None:
-    """Compare a model with the buffers of a machine.
+def check_fit(geometry: Geometry, config: Config, piece: Piece | None = None) -> None:
+    """Compare a model, or a piece of one, with the buffers of a machine.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def check_fit(geometry: Geometry, config: Config) -> None:
             raise ConfigError(f"{what} must be a multiple of the {config.lanes} lanes, not {size}; "
                               f"choose fewer lanes")
     for name, needed in (("hidden", hidden), ("wide", longest), ("rows", longest),
-                         ("state", geometry.num_hidden_layers * state)):
+                         ("state", len((piece or Piece.whole(geometry)).layers) * state)):
         given = getattr(config, name)
         if needed > given:
             raise ConfigError(f"Model needs {name} = {needed}, the configuration has {given}; "
@@ -97,6 +99,11 @@ class _Image:
         self._crc    = binascii.crc32(octets, self._crc)
         self.beats  += len(octets) // self.config.beat_bytes
 
+    def skip(self, beats: int) -> None:
+        """Beats of no section."""
+        self._file.write(bytes(beats * self.config.beat_bytes))
+        self.beats  = self._start = self.beats + beats
+
     def end_section(self, name: str) -> Mark:
         mark = Mark(self._start, self.beats - self._start)
         self.sections.append(Section(name, mark.start, mark.count, self._crc))
@@ -109,16 +116,33 @@ class _Compiler:
     """Fills a layout with the numbers of a model; see :mod:`terngen.hw.contract.tape` for what the
     operations do."""
 
-    def __init__(self, checkpoint: Checkpoint, image: _Image, progress: Progress) -> None:
+    def __init__(self, checkpoint: Checkpoint, progress: Progress) -> None:
         self._checkpoint = checkpoint
         self._geometry   = checkpoint.geometry
-        self._image      = image
         self._progress   = progress
         self._done       = 0
         self._name       = ""           # the matrix that is in memory, and its scale
         self._trits      = np.zeros((0, 0), np.int8)
         self._scale      = 0.0
+        #: Of the tensors of the current piece, what is reported.
         self.tensors: dict[str, dict[str, Any]] = {}
+
+    def write(self, image: _Image, layout: Layout, piece: Piece) -> None:
+        """A piece of the model."""
+        self._image  = image
+        self.tensors = {}
+        if piece.first:
+            self._embedding()
+            image.end_section("embedding")
+        else:
+            image.skip(layout.rows * layout.row_beats)
+        for part, items in layout.items.items():
+            if part == "layers" or part.startswith("head.") or not items:   # what is written anyway
+                continue
+            for item in items:
+                self._write(item)
+            written = image.end_section(part)
+            assert written == layout.marks[part]
 
     def _vector(self, name: str) -> NDArray[np.float64]:
         values = self._checkpoint.tensor(f"{name}.weight").astype(np.float64)
@@ -137,7 +161,7 @@ class _Compiler:
             "shape": list(self._trits.shape), "zero_fraction": float(np.mean(self._trits == 0)),
             "scale": self._scale}
 
-    def embedding(self) -> None:
+    def _embedding(self) -> None:
         """All rows."""
         config, geometry = self._image.config, self._geometry
         step = max(1, _CHUNK_VALUES // geometry.hidden_size)
@@ -148,7 +172,7 @@ class _Compiler:
         self.tensors["model.embeddings.weight"] = {
             "shape": [geometry.vocab_size, geometry.hidden_size]}
 
-    def write(self, item: Item) -> None:
+    def _write(self, item: Item) -> None:
         """A descriptor and what belongs to it."""
         config, fmt = self._image.config, self._image.config.path
         if item.matrix:
@@ -216,60 +240,89 @@ def compile_tape(checkpoint: Checkpoint, config: Config, path: str | os.PathLike
     OutputError
         If the file cannot be written.
     """
+    [report] = compile_pieces(checkpoint, config, {Piece.whole(checkpoint.geometry): path}, name=name,
+                              tokenizer=tokenizer, progress=progress)
+    return report
+
+
+def compile_pieces(checkpoint: Checkpoint, config: Config, paths: Mapping[Piece, str | os.PathLike[str]], *,
+                   name: str = "", tokenizer: bytes = b"",
+                   progress: Progress = lambda what, done, total: None) -> list[dict[str, Any]]:
+    """Write the tapes of all pieces of a model, for machines like that of `config`: as :func:`compile_tape`, which
+    says what else there is. The files appear when all are complete."""
     geometry = checkpoint.geometry
-    check_fit(geometry, config)
-    path = Path(path)
-    with output_folder(path) as folder, open(folder / "image", "w+b") as beats:
-        image    = _Image(config, beats)
-        compiler = _Compiler(checkpoint, image, progress)
-        layout   = Layout(geometry, config)
-
-        compiler.embedding()
-        embedding = image.end_section("embedding")
-        for part, items in layout.items.items():
-            if part == "layers" or part.startswith("head."):    # what is written anyway
-                continue
-            for item in items:
-                compiler.write(item)
-            written = image.end_section(part)
-            assert written == layout.marks[part]
+    machines = {piece: piece.machine(geometry, config) for piece in paths}
+    for piece, machine in machines.items():
+        check_fit(geometry, machine, piece)
+    compiler = _Compiler(checkpoint, progress)
+    reports  = []
+    with contextlib.ExitStack() as stack:
+        folders, images = {}, {}
+        for piece, machine in machines.items():
+            folders[piece] = stack.enter_context(output_folder(Path(paths[piece])))
+            layout = Layout(geometry, machine, piece)
+            with open(folders[piece] / "image", "wb") as beats:
+                images[piece] = image = _Image(machine, beats)
+                compiler.write(image, layout, piece)
+            reports.append(_report(geometry, image, layout, piece) | {"tensors": compiler.tensors})
         progress("lm_head", geometry.ternary_weights, geometry.ternary_weights)
+        family = _family(images.values())
+        for piece, folder in folders.items():
+            layout   = Layout(geometry, machines[piece], piece)
+            laid_out = Tape(
+                config    = machines[piece],
+                model     = _facts(geometry, layout, piece, name, family),
+                sections  = tuple(images[piece].sections),
+                marks     = layout.marks,
+                image     = np.memmap(folder / "image", np.uint8, "r"),
+                tokenizer = tokenizer)
+            with open(folder / "tape", "wb") as file, open(folder / "image", "rb") as beats:
+                file.write(laid_out.header())
+                shutil.copyfileobj(beats, file, 1 << 20)
+                file.write(tokenizer)
+        for piece, folder in folders.items():
+            os.replace(folder / "tape", paths[piece])
+    return reports
 
-        beats.flush()
-        laid_out = Tape(
-            config    = config,
-            model     = {
-                "name":              name,
-                "vocab_size":        geometry.vocab_size,
-                "hidden_size":       geometry.hidden_size,
-                "state_size":        geometry.state_size,
-                "intermediate_size": geometry.intermediate_size,
-                "num_hidden_layers": geometry.num_hidden_layers,
-                "bos_token_id":      geometry.bos_token_id,
-                "eos_token_id":      geometry.eos_token_id,
-                "ternary_weights":   geometry.ternary_weights,
-                "embedding_start":   embedding.start,
-                "embedding_beats":   layout.row_beats,
-            },
-            sections  = tuple(image.sections),
-            marks     = layout.marks,
-            image     = np.memmap(beats.name, np.uint8, "r"),
-            tokenizer = tokenizer)
-        complete = folder / "tape"
-        with open(complete, "wb") as file:
-            file.write(laid_out.header())
-            beats.seek(0)
-            shutil.copyfileobj(beats, file, 1 << 20)
-            file.write(tokenizer)
-        os.replace(complete, path)
 
-    played = (layout.marks["layers"].count + layout.marks["head"].count) * config.beat_bytes
+def _facts(geometry: Geometry, layout: Layout, piece: Piece, name: str, family: str) -> dict[str, Any]:
+    """What a tape says of its model."""
+    facts: dict[str, Any] = {
+        "name":              name,
+        "vocab_size":        geometry.vocab_size,
+        "hidden_size":       geometry.hidden_size,
+        "state_size":        geometry.state_size,
+        "intermediate_size": geometry.intermediate_size,
+        "num_hidden_layers": len(piece.layers),
+        "bos_token_id":      geometry.bos_token_id,
+        "eos_token_id":      geometry.eos_token_id,
+        "ternary_weights":   piece.ternary_weights(geometry),
+        "embedding_start":   0,
+        "embedding_beats":   layout.row_beats,
+    }
+    if piece.pieces > 1:
+        facts["piece"] = {"number": piece.number, "pieces": piece.pieces, "family": family}
+    return facts
+
+
+def _family(images: Iterable[_Image]) -> str:
+    """What pieces of the same model for the same machines have in common, and others do not."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(image.config.digest)
+        for section in image.sections:
+            digest.update(f"{section.name} {section.count} {section.crc32}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _report(geometry: Geometry, image: _Image, layout: Layout, piece: Piece) -> dict[str, Any]:
+    """Sizes."""
+    octets = image.config.beat_bytes
+    played = (layout.marks["layers"].count + layout.marks["head"].count) * octets
     return {
-        "tape_bytes":      image.beats * config.beat_bytes,
+        "tape_bytes":      image.beats * octets,
         "played_bytes":    played,
-        "ternary_weights": geometry.ternary_weights,
-        "bits_per_weight": 8 * played / geometry.ternary_weights,
-        "sections":        {section.name: section.count * config.beat_bytes
-                            for section in image.sections},
-        "tensors":         compiler.tensors,
+        "ternary_weights": piece.ternary_weights(geometry),
+        "bits_per_weight": 8 * played / piece.ternary_weights(geometry),
+        "sections":        {section.name: section.count * octets for section in image.sections},
     }

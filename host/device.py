@@ -298,9 +298,32 @@ class Device:
         ValueError
             If there is no such slot or state.
         """
+        self.begin(tokens, reset=reset, head=head, states=states)
+        return self._wait()
+
+    def begin(self, tokens: Mapping[int, int], *, reset: Collection[int] = (), head: bool = True,
+              states: Mapping[int, int] | None = None) -> None:
+        """Begin what :meth:`step` does, and leave the machine to it; :meth:`end` must follow."""
         slots = self._put_tokens(tokens, states or {})
-        return self._run(self._through if head else self.tape.marks["layers"], slots, reset,
-                         embed=True)
+        self._start(self._through if head else self.tape.marks["layers"], slots, reset, embed=True)
+
+    def end(self) -> Counters:
+        """Wait for the end of what has begun."""
+        return self._wait()
+
+    def vector(self, slot: int) -> NDArray[np.uint32]:
+        """The residual vector of a slot, codes ``(hidden,)`` of the path; of a machine that has it readable."""
+        self._settle()
+        octets = self.transport.read(regs.vector_address(self.config, slot, 0), 4 * self.tape.model["hidden_size"])
+        return np.frombuffer(octets, "<u4")
+
+    def take_vector(self, slot: int, vector: NDArray[np.uint32]) -> None:
+        """Put the residual vector of another machine where the row of token `slot` is looked for."""
+        self._settle()
+        model = self.tape.model
+        start, size = (model[name] * self.config.beat_bytes for name in ("embedding_start", "embedding_beats"))
+        # Whole beats: others are not written.
+        self.transport.write(regs.TAPE_BASE + start + slot * size, vector.astype("<u4").tobytes().ljust(size, b"\0"))
 
     def prefill(self, tokens: Sequence[int], *, state: int = 0, reset: bool = True) -> list[Counters]:
         """Let a sequence take tokens, as many in a pass of the tape as there are slots, without the head.
@@ -375,10 +398,10 @@ class Device:
     def _put_tokens(self, tokens: Mapping[int, int], states: Mapping[int, int]) -> list[int]:
         """Tell the machine what the slots are to take; the slots, in order."""
         self._settle()
-        vocab = self.tape.model["vocab_size"]
+        rows = self.tape.rows
         for token in tokens.values():
-            if not 0 <= token < vocab:
-                raise InputError(f"Token must be from 0 to {vocab - 1}, not {token}")
+            if not 0 <= token < rows:
+                raise InputError(f"Token must be from 0 to {rows - 1}, not {token}")
         slots = sorted(tokens)
         for what, numbers in (("Slots", slots), ("States", sorted(states.values()))):
             if (what == "Slots" and not numbers) or any(
@@ -475,12 +498,15 @@ class Device:
         :meth:`results`, which holds for all slots afterwards. :attr:`counters` has what the machine counted.
         """
         self.counters = [self.step(tokens, reset=reset, head=False, states=states)]
+        return self.head_logits(tokens.keys(), tokens.keys() if wanted is None else wanted)
+
+    def head_logits(self, slots: Collection[int], wanted: Collection[int]) -> dict[int, NDArray[np.float32]]:
+        """All logits of those slots that are `wanted`, ``(vocab,)``, after a step of `slots` without the head."""
         vocab = self.tape.model["vocab_size"]
         rows  = self.config.rows
-        found: dict[int, list[NDArray[np.int32]]] = {
-            slot: [] for slot in tokens if wanted is None or slot in wanted}
+        found: dict[int, list[NDArray[np.int32]]] = {slot: [] for slot in slots if slot in wanted}
         for index, start in enumerate(range(0, vocab, rows)):
-            self.counters.append(self.play(f"head.{index}", tokens.keys()))
+            self.counters.append(self.play(f"head.{index}", slots))
             for slot, parts in found.items():
                 parts.append(self._sums(slot, min(rows, vocab - start)))
         logits = {}

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from terngen.host import configs
-from terngen.host.compile import Progress, compile_tape
+from terngen.host.chain import check_pieces
+from terngen.host.compile import Progress, compile_pieces
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.convert.geometry import Geometry
 from terngen.host.errors import (
@@ -18,11 +20,12 @@ from terngen.host.errors import (
     quote,
 )
 from terngen.host.files import cache_dir
+from terngen.host.layout import Piece, cut
 from terngen.hw.contract import tape as contract
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Mark, Tape, TapeFormatError
 
-__all__ = ["open_checkpoint", "open_geometry", "open_model", "open_tape", "tokenizer_of"]
+__all__ = ["open_checkpoint", "open_geometry", "open_model", "open_pieces", "open_tape", "piece_path", "tokenizer_of"]
 
 #: Facts of the model that a driver needs, all of them integers.
 _FACTS = ("vocab_size", "hidden_size", "state_size", "intermediate_size", "num_hidden_layers",
@@ -64,6 +67,7 @@ def open_tape(path: str | os.PathLike[str]) -> Tape:
         raise TapeError(str(error)) from error
     except OSError as error:
         raise TapeError(f"{path} cannot be read: {error.strerror or error}") from error
+    _check_piece(path, tape)
     _check_model(path, tape)
     return tape
 
@@ -89,15 +93,32 @@ def _check_model(path: str | os.PathLike[str], tape: Tape) -> None:
     if model["embedding_beats"] < tape.config.embedding_beats(model["hidden_size"]):
         raise TapeError(f"{path} has embedding rows of {model['embedding_beats']} beats, the model "
                         f"needs {tape.config.embedding_beats(model['hidden_size'])}")
-    embedding = Mark(model["embedding_start"], model["vocab_size"] * model["embedding_beats"])
+    embedding = Mark(model["embedding_start"], tape.rows * model["embedding_beats"])
     if embedding.start + embedding.count > tape.beats:
         raise TapeError(f"{path} has an embedding up to beat {embedding.start + embedding.count}, "
                         f"but {tape.beats} beats")
+    piece = model.get("piece")
     tiles = max(1, -(-model["vocab_size"] // tape.config.rows))
-    for index in range(tiles):
+    for index in range(tiles if piece is None or piece["number"] == piece["pieces"] - 1 else 0):
         if f"head.{index}" not in tape.marks:
             raise TapeError(f"{path} has no mark 'head.{index}'; {model['vocab_size']} tokens need "
                             f"{tiles} of them")
+
+
+def _check_piece(path: str | os.PathLike[str], tape: Tape) -> None:
+    """Hold what a tape says of itself as a piece against what a chain of devices needs."""
+    match tape.model.get("piece"):
+        case None:
+            return
+        case {"number": int(number), "pieces": int(pieces), "family": str()} if 0 <= number < pieces:
+            if number and tape.config.embedding != tape.config.path:
+                raise TapeError(f"{path} must take residual vectors in the format of the path ({tape.config.path}), "
+                                f"not {tape.config.embedding_format}")
+            if number < pieces - 1 and not tape.config.readable:
+                raise TapeError(f"{path} must be for a machine whose residual vectors can be read, because another "
+                                f"piece needs them")
+        case other:
+            raise TapeError(f"{path} must give number, pieces and family of its piece, not {quote(other)}")
 
 
 def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] | Config | None = None,
@@ -132,12 +153,49 @@ def open_model(path: str | os.PathLike[str], *, config: str | os.PathLike[str] |
     if path.is_dir():
         checkpoint = Checkpoint.open(path)
         machine    = configs.model_config(checkpoint.geometry, config or configs.DEFAULT, **changes)
-        return _converted(checkpoint, machine, progress)
+        [tape] = _converted(checkpoint, machine, 1, progress)
+        return tape
     tape  = open_tape(path)
     given = {name: value for name, value in changes.items() if value is not None}
     for values in ({} if config is None else configs.read_config(config), given):
         _same_machine(path, tape, configs.from_values(tape.config.to_dict() | values))
     return tape
+
+
+def open_pieces(paths: Sequence[str | os.PathLike[str]], count: int, *,
+                config: str | os.PathLike[str] | Config | None = None,
+                progress: Progress = lambda what, done, total: None, **changes: Any) -> list[Tape]:
+    """The tapes of a model for so many devices.
+
+    Parameters
+    ----------
+    paths
+        The pieces of a model, in order; or its checkpoint folder, which is then cut.
+
+    Raises
+    ------
+    InputError, ConfigError, OutputError
+        As :func:`open_model`, or if the tapes do not belong together.
+    """
+    if len(paths) == 1 and Path(paths[0]).is_dir():
+        checkpoint = Checkpoint.open(Path(paths[0]))
+        machine    = configs.model_config(checkpoint.geometry, config or configs.DEFAULT, **changes)
+        return _converted(checkpoint, machine, count, progress)
+    for path in paths:
+        if Path(path).is_dir():
+            raise InputError(f"Several models must be the tapes of its pieces; {path} is a folder, which must be given "
+                             f"alone")
+    tapes = [open_model(path, config=config, progress=progress, **changes) for path in paths]
+    check_pieces(tapes)
+    if count not in (1, len(tapes)):
+        raise ConfigError(f"A model of {len(tapes)} pieces needs as many devices, or one kind for all of them, "
+                          f"not {count}")
+    return tapes
+
+
+def piece_path(path: Path, piece: Piece) -> Path:
+    """Where the tape of a piece lies, if that of the whole model lay at `path`: ``model.1of2.tape``."""
+    return path.with_suffix(f".{piece.number + 1}of{piece.pieces}{path.suffix}") if piece.pieces > 1 else path
 
 
 def open_geometry(path: Path, config: str | os.PathLike[str] | Config | None = None) -> tuple[Geometry, Config]:
@@ -167,25 +225,27 @@ def _same_machine(path: Path, tape: Tape, wanted: Config) -> None:
                       f"{differing}); convert the checkpoint for {wanted.digest.hex()}")
 
 
-def _converted(checkpoint: Checkpoint, config: Config, progress: Progress) -> Tape:
+def _converted(checkpoint: Checkpoint, config: Config, count: int, progress: Progress) -> list[Tape]:
     folder = cache_dir() / "tapes"
     label  = "".join(letter if letter.isalnum() or letter in "-_." else "-"
                      for letter in checkpoint.folder.resolve().name)[:64]
-    path   = folder / f"{label}-{_key(checkpoint, config)[:32]}.tape"
-    if path.exists():
+    whole  = folder / f"{label}-{_key(checkpoint, config)[:32]}.tape"
+    paths  = {piece: piece_path(whole, piece) for piece in cut(checkpoint.geometry, config, count)}
+    if all(path.exists() for path in paths.values()):
         try:
-            return open_tape(path)
-        except TapeError:
+            tapes = [open_tape(path) for path in paths.values()]
+            check_pieces(tapes)
+            return tapes
+        except (ConfigError, TapeError):
             pass        # damaged on the disk; what follows replaces it
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        compile_tape(checkpoint, config, path, name=label, tokenizer=tokenizer_of(checkpoint),
-                     progress=progress)
+        compile_pieces(checkpoint, config, paths, name=label, tokenizer=tokenizer_of(checkpoint), progress=progress)
     except (OSError, OutputError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise OutputError(f"Converted tapes are kept in {folder}, which fails: {reason}; set "
                           f"TERNGEN_CACHE_DIR to a folder with space") from error
-    return open_tape(path)
+    return [open_tape(path) for path in paths.values()]
 
 
 def tokenizer_of(checkpoint: Checkpoint) -> bytes:
@@ -220,7 +280,7 @@ def _key(checkpoint: Checkpoint, config: Config) -> str:
             f"{status.st_ctime_ns}".encode())
     # The program: the same file must not be taken for the result of another conversion.
     here = Path(__file__).parent
-    for source in [here / "compile.py", *sorted((here / "convert").glob("*.py")),
+    for source in [here / "compile.py", here / "layout.py", *sorted((here / "convert").glob("*.py")),
                    *sorted(Path(contract.__file__).parent.glob("*.py"))]:
         add(source.read_bytes())
     return digest.hexdigest()

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from terngen.host.chain import Computer
 from terngen.host.convert.checkpoint import Checkpoint
-from terngen.host.device import Counters, Device, Result
+from terngen.host.device import Counters, Result
 from terngen.host.errors import CheckpointError, InputError, TapeError
 from terngen.host.files import read_text
 from terngen.hw.contract.tape import Tape
@@ -277,8 +278,8 @@ class Story:
 
     Parameters
     ----------
-    device : :class:`Device`
-        Device that has the tape.
+    device : :class:`Device` or :class:`Chain`
+        What has the tape, or the tapes.
     prompt : :class:`str`
         What the text begins with.
     sampling : :class:`Sampling`
@@ -294,7 +295,7 @@ class Story:
         If there is no tokenizer on the tape.
     """
 
-    def __init__(self, device: Device, prompt: str, sampling: Sampling | None = None, *,
+    def __init__(self, device: Computer, prompt: str, sampling: Sampling | None = None, *,
                  slot: int = 0) -> None:
         self._device   = device
         self._sampling = sampling or Sampling()

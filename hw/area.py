@@ -15,13 +15,14 @@ from typing import Any, Self
 import numpy as np
 
 from terngen.hw.contract import formats
-from terngen.hw.contract.config import EXACT, PARAMETER_BITS, ArrayVariant, Config, Control
+from terngen.hw.contract.config import EXACT, ArrayVariant, Config, Control
 from terngen.hw.contract.formats import Multiplier
 from terngen.hw.contract.regs import TOKEN_BITS
 from terngen.hw.link.cobs import CobsEncoder
 from terngen.hw.link.receiver import Receiver
 from terngen.hw.tape import onchip
 from terngen.hw.units import accumulator, table, tree, triples
+from terngen.hw.units.parameters import group_width
 
 __all__ = ["BASELINES", "Baseline", "Baselines", "Model", "Store", "area", "array_features", "block_rams", "blocks",
            "dsps", "machine_features", "stores", "tape_block_rams"]
@@ -47,7 +48,7 @@ class Store:
 def stores(config: Config) -> list[Store]:
     """The memories of a machine, but for its trace, which a board leaves open."""
     lanes, slots, word = config.lanes, config.slots, config.lanes * config.path.width
-    side_bits  = max(0, (PARAMETER_BITS * lanes).bit_length() - config.beat_bits.bit_length())
+    side_bits  = max(0, group_width(config).bit_length() - config.beat_bits.bit_length())
     place_bits = max(1, (config.parameter_beats(config.wide) - 1).bit_length(), side_bits)
     length     = config.blocks(config.wide) * config.block_cols
 

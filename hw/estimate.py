@@ -356,7 +356,7 @@ class _Machine:
             The cycle in which the player goes on.
         """
         number = self._played + len(self._waits)
-        asked  = max(cycle, self._asked)                # the reader holds one request
+        asked  = max(cycle, self._asked + 1)            # the reader holds one request
         self._asked = asked + 1
         if number >= self._tape.requests:
             # The source takes a request when it is done with an earlier one, which goes so far.
@@ -495,6 +495,6 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
     cycle += 1
     if count:
         cycle = machine.segment(cycle, start, count, descriptors)
-    cycle = max(cycle, machine.idle) + player.SETTLE_CYCLES - 1
+    cycle = max(cycle, machine.idle + player.IDLE_CYCLES) + player.SETTLE_CYCLES - 1
     spent = {op: (machine.beats_of[op], cycles - machine.beats_of[op]) for op, cycles in machine.cycles_of.items()}
     return Step(cycle + decode.cycles(config, steps=1), machine.beats, spent)

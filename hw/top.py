@@ -182,6 +182,8 @@ class Machine(wiring.Component):
             registers.top_row.eq(vector.top_row),
             registers.top_sum.eq(vector.top_sum),
             registers.scales.eq(vector.scales),
+            vector.look.eq(registers.look),
+            registers.seen.eq(vector.seen),
 
             # The host looks at the sums that were taken last, while nothing happens.
             matvec.drain.last.eq(~decode.busy),

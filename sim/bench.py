@@ -1,18 +1,19 @@
 """Figures of a simulated machine, which are told only of steps that passed the gate."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
 
+from terngen.host.chain import Chain, Computer
 from terngen.host.device import Counters, Device
 from terngen.host.errors import GateError
 from terngen.hw.contract.tape import Tape
 from terngen.sim.device import GoldenTransport, SimTransport
 from terngen.sim.gate import CheckedTransport
 
-__all__ = ["Bench", "greedy"]
+__all__ = ["Bench", "ChainBench", "greedy"]
 
 
 class Bench:
@@ -21,7 +22,7 @@ class Bench:
     Parameters
     ----------
     tape : :class:`Tape`
-        The model; it still has to be loaded.
+        The model; it still has to be loaded, unless option ``onchip`` is a tape as well.
     options
         Of :meth:`SimTransport.open`.
 
@@ -38,6 +39,8 @@ class Bench:
         self.simulated = SimTransport.open(tape.config, **options)
         self.checked   = CheckedTransport(self.simulated)
         self.device    = Device(self.checked, tape)
+        if isinstance(options.get("onchip"), Tape):     # the machine has it, so its double has it
+            self.checked.golden.attach(tape.image)
         self._cycles   = 0
         self._seconds  = 0.0
         self._idle     = 0
@@ -130,13 +133,46 @@ class Bench:
         }
 
 
-def greedy(device: Device, count: int, seed: int) -> list[Counters]:
+class ChainBench:
+    """Simulated machines with the pieces of a model, each beside a golden one.
+
+    Parameters
+    ----------
+    benches : sequence of :class:`Bench`
+        In the order of the pieces.
+    """
+
+    def __init__(self, benches: Sequence[Bench]) -> None:
+        self.benches = list(benches)
+        self.device  = Chain([bench.device for bench in benches])
+
+    def gate(self) -> dict[str, Any]:
+        """As :meth:`Bench.gate`, over all of them; `first` is of the first machine that differs."""
+        gates = [bench.gate() for bench in self.benches]
+        sums  = {name: sum(gate[name] for gate in gates) for name in ("values_compared", "mismatches")}
+        found = next((gate for gate in gates if "first" in gate), {})
+        return {**found, "gate": "fail" if sums["mismatches"] else "pass", "slots": gates[0]["slots"], **sums}
+
+    def play(self, count: int, seed: int) -> dict[str, Any]:
+        """Let every slot make a text, see :func:`greedy`, and tell the figures of each machine, if all passed."""
+        for bench in self.benches:
+            bench.start()
+        parts: list[list[Counters]] = []
+        steps  = greedy(self.device, count, seed, lambda: parts.append(self.device.parts))
+        pieces = [bench.figures(counted) for bench, counted in zip(self.benches, zip(*parts), strict=True)]
+        return {**self.gate(), "tokens": count, "cycles_per_token": Counters.total(steps).cycles / count,
+                "pieces": pieces}
+
+
+def greedy(device: Computer, count: int, seed: int, after: Callable[[], None] = lambda: None) -> list[Counters]:
     """Let every slot make a text of its own: a random token, then the best each time.
 
     Parameters
     ----------
     count : :class:`int`
         Steps, each with one token for each slot.
+    after
+        Called after each of them.
 
     Returns
     -------
@@ -150,5 +186,6 @@ def greedy(device: Device, count: int, seed: int) -> list[Counters]:
     steps  = []
     for step in range(count):
         steps.append(device.step(tokens, reset=slots if step == 0 else ()))
+        after()
         tokens = {slot: int(device.results(slot).tokens[0]) for slot in slots}
     return steps

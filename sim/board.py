@@ -14,10 +14,11 @@ from terngen.hw.boards.board import Board, Sdram
 from terngen.hw.boards.system import System
 from terngen.hw.contract.config import Config
 from terngen.hw.link.uart import Uart, divisor
+from terngen.hw.tape.chips import SdramChip
 from terngen.hw.top import trace_signature
 from terngen.sim import verilate
 from terngen.sim.compiled import Library, compile_machine
-from terngen.sim.sdram import SdramModel, connect_chip
+from terngen.sim.sdram import SdramModel, connect_chip, lines_file, lines_module
 from terngen.sim.verilog import cached_verilog
 
 __all__ = ["VirtualBoard", "compile_board", "virtual_board"]
@@ -57,6 +58,16 @@ class VirtualBoard(wiring.Component):
             "trace":  Out(trace_signature(config)),
         })
 
+    @property
+    def chip(self) -> SdramChip | None:
+        """The memory chip, if there is one, with only as many rows as the tape needs."""
+        memory = self._board.memories[self._memory]
+        if not isinstance(memory, Sdram):
+            return None
+        chip = memory.chip
+        rows = ceil_log2(max(2, -(-len(self._image) * 8 // (chip.width * chip.cols * chip.banks))))
+        return dataclasses.replace(chip, rows=min(chip.rows, 1 << rows))
+
     def elaborate(self, platform):
         m = Module()
         memory   = self._board.memories[self._memory]
@@ -67,19 +78,12 @@ class VirtualBoard(wiring.Component):
         m.submodules.host = host = Uart(divisor=self._divisor)
         m.d.comb += [system.rx.eq(host.tx), host.rx.eq(system.tx), self.busy.eq(system.busy)]
         if isinstance(memory, Sdram):
-            m.submodules.chip = chip = SdramModel(_smaller(memory.chip, len(self._image)),
-                                                  clock_hz=clock_hz)
+            m.submodules.chip = chip = SdramModel(self.chip, clock_hz=clock_hz, outside=True)
             connect_chip(m, system.pins, chip, memory.flight)
         wiring.connect(m, wiring.flipped(self.link_i), host.i)
         wiring.connect(m, host.o, wiring.flipped(self.link_o))
         wiring.connect(m, system.trace, wiring.flipped(self.trace))
         return m
-
-
-def _smaller(chip, octets):
-    """A chip with only as many rows as a tape needs: so many words as a real one has take minutes to compile."""
-    rows = ceil_log2(max(2, -(-octets * 8 // (chip.width * chip.cols * chip.banks))))
-    return dataclasses.replace(chip, rows=min(chip.rows, 1 << rows))
 
 
 def compile_board(config: Config, spec: str, *, image: bytes = b"", real_time: bool = False,
@@ -104,7 +108,16 @@ def compile_board(config: Config, spec: str, *, image: bytes = b"", real_time: b
     own   = [Path(spec.partition(":")[0]), *sorted(Path(__file__).parent.glob("*.py"))]
     parts = [config.digest.hex(), spec, str(real_time), hashlib.sha256(image).hexdigest(),
              *(path.read_text() for path in own if path.is_file())]
-    text  = cached_verilog(lambda: virtual_board(config, spec, image=image, real_time=real_time), *parts)
+    board = virtual_board(config, spec, image=image, real_time=real_time)
+    text  = cached_verilog(lambda: board, *parts)
+    if board.chip is not None:
+        lines = lines_file(board.chip, image)
+
+        def write(folder: Path) -> Path:
+            (folder / "lines.hex").write_text(lines)
+            return folder / "lines.hex"
+
+        text += lines_module(board.chip, verilate.cached("lines", ".hex", [lines], write))
     return compile_machine(text, config=config, waveform=waveform, optimisation=optimisation)
 
 
@@ -114,7 +127,7 @@ def virtual_board(config: Config, spec: str, *, image: bytes = b"", real_time: b
     Parameters
     ----------
     image
-        What block RAM holds; a memory chip is empty, and as large as this.
+        What the memory holds; a memory chip is as large as this.
     real_time
         Whether bits take as many cycles as on the board, instead of :data:`DIVISOR`.
 

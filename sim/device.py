@@ -102,6 +102,8 @@ class GoldenTransport:
     def read(self, address: int, octets: int, *, timeout: float | None = None) -> bytes:
         """See :class:`~terngen.host.transport.Transport`."""
         _check_access(address, octets)
+        if self.config.readable and regs.VECTOR_BASE <= address < regs.TAPE_BASE:
+            return self._read_vectors((address - regs.VECTOR_BASE) // 4, octets // 4)
         if regs.SUMS_BASE <= address < regs.TAPE_BASE:
             return self._read_sums((address - regs.SUMS_BASE) // 4, octets // 4)
         places = range(address, address + octets, 4)
@@ -118,6 +120,14 @@ class GoldenTransport:
         step, slot = place >> self.config.slot_bits, place & (1 << self.config.slot_bits) - 1
         self._finish(step + 1)
         return self._history[step].get(slot, regs.NO_TOKEN) if step < len(self._history) else regs.NO_TOKEN
+
+    def _read_vectors(self, first: int, count: int) -> bytes:
+        """Where :func:`~terngen.hw.contract.regs.vector_address` has them; elsewhere zeros."""
+        self._finish()
+        words = np.zeros(count, "<u4")
+        there = self.machine.x.ravel()[first:first + count]
+        words[:len(there)] = there
+        return words.tobytes()
 
     def _read_sums(self, first: int, count: int) -> bytes:
         """Where :func:`~terngen.hw.contract.regs.sum_address` has them; elsewhere zeros."""
@@ -156,7 +166,7 @@ class GoldenTransport:
             self._memory  = memory
         self._memory[offset:end] = octets
         self.machine.image = self._memory[:max(size, end)]
-        self.machine.forget()
+        self.machine.forget(range(offset, end))
 
     def _go(self) -> None:
         self._finish()
@@ -330,7 +340,7 @@ class SimTransport(FrameTransport):
         Timing of the tape memory, and over how many memories the tape is striped.
     onchip : :class:`int` or :class:`Tape`
         Beats of a tape memory inside the machine, which then has none outside; or a tape for its `config`, which
-        it has from the beginning.
+        it has from the beginning. With a `board` it is the memory of that.
     board : :class:`str`
         A complete board, see :func:`~terngen.sim.board.compile_board`, with its link and its memory.
     direct : :class:`bool`
@@ -382,7 +392,8 @@ class SimTransport(FrameTransport):
         made = {"waveform": waveform is not None, "optimisation": optimisation}
         if board is not None:
             from terngen.sim.board import compile_board
-            library = compile_board(config, board, image=bytes((onchip or 0) * config.beat_bytes), **made)
+            image   = onchip.image.tobytes() if isinstance(onchip, Tape) else bytes((onchip or 0) * config.beat_bytes)
+            library = compile_board(config, board, image=image, **made)
         else:
             text    = machine_verilog(config, onchip=onchip, channels=1 if memory is None else memory.channels)
             library = compile_machine(text, config=config, **made)

@@ -6,8 +6,9 @@ computes.
 """
 
 from fractions import Fraction
+from pathlib import Path
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, ClockSignal, Instance, Module, Mux, Signal
 from amaranth.lib import enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -20,7 +21,7 @@ from terngen.hw.tape.loader import load_layout
 from terngen.hw.tape.sdram import Command, SdramSignature, SdramTape
 from terngen.hw.top import SdramMachine
 
-__all__ = ["MachineOnChip", "SdramBoard", "SdramModel", "Violation"]
+__all__ = ["MachineOnChip", "SdramBoard", "SdramModel", "Violation", "lines_file", "lines_module"]
 
 #: Refreshes that may be late: eight that were put off, and the one that is due.
 LATE = 9
@@ -78,6 +79,9 @@ class SdramModel(wiring.Component):
         Frequency of the clock.
     init : iterable of :class:`int`
         First words; the rest is zero.
+    outside : :class:`bool`
+        The contents are those of :func:`lines_module`, which is added to the Verilog. Generating and compiling a
+        memory of megabytes with its contents takes many minutes.
 
     Members
     -------
@@ -87,12 +91,31 @@ class SdramModel(wiring.Component):
         The first violation since the reset, which is power-up but keeps the contents.
     """
 
-    def __init__(self, chip: SdramChip, *, clock_hz: int, init=()):
-        self._chip, self._clock_hz, self._init = chip, clock_hz, init
+    def __init__(self, chip: SdramChip, *, clock_hz: int, init=(), outside: bool = False):
+        self._chip, self._clock_hz, self._init, self._outside = chip, clock_hz, init, outside
         super().__init__({
             "pins":      In(SdramSignature(chip)),
             "violation": Out(Violation),
         })
+
+    def _lines(self, m):
+        """Write and read port of the memory, a line of words wide."""
+        chip  = self._chip
+        depth = chip.words // LINE
+        shape = chip.width * LINE
+        if self._outside:
+            width  = ceil_log2(depth)
+            w_port = memory.WritePort.Signature(addr_width=width, shape=shape, granularity=chip.width).create()
+            r_port = memory.ReadPort.Signature(addr_width=width, shape=shape).create()
+            m.submodules.lines = Instance(
+                "sdram_lines", i_clk=ClockSignal(), i_w_addr=w_port.addr, i_w_data=w_port.data, i_w_en=w_port.en,
+                i_r_addr=r_port.addr, o_r_data=r_port.data)
+            return w_port, r_port
+        words = list(self._init)
+        m.submodules.lines = lines = memory.Memory(shape=shape, depth=depth, init=[
+            sum(word << chip.width * place for place, word in enumerate(words[first:first + LINE]))
+            for first in range(0, len(words), LINE)])
+        return lines.write_port(granularity=chip.width), lines.read_port()
 
     def _least(self, time):
         """Cycles in which so many nanoseconds have passed."""
@@ -198,11 +221,7 @@ class SdramModel(wiring.Component):
             m.d.sync += [moded.eq(1), length.eq(pins.a), latency.eq(pins.a[4:])]
 
         # Data. The memory gives a word two cycles after the command, which is a CAS latency of two.
-        first_words = list(self._init)
-        m.submodules.lines = lines = memory.Memory(shape=chip.width * LINE, depth=chip.words // LINE, init=[
-            sum(word << chip.width * place for place, word in enumerate(first_words[first:first + LINE]))
-            for first in range(0, len(first_words), LINE)])
-        w_port, r_port = lines.write_port(granularity=chip.width), lines.read_port()
+        w_port, r_port = self._lines(m)
         left   = Signal(range(9))
         col    = Signal(range(chip.cols))
         bank   = Signal(range(chip.banks))
@@ -240,6 +259,33 @@ class SdramModel(wiring.Component):
                 with m.If(condition):
                     m.d.sync += self.violation.eq(violation)
         return m
+
+
+def lines_module(chip: SdramChip, contents: Path) -> str:
+    """Verilog of the memory of an :class:`SdramModel` whose contents are outside: those of :func:`lines_file`."""
+    depth = chip.words // LINE
+    return f"""
+module sdram_lines(input clk, input [{ceil_log2(depth) - 1}:0] w_addr, input [{chip.width * LINE - 1}:0] w_data,
+                   input [{LINE - 1}:0] w_en, input [{ceil_log2(depth) - 1}:0] r_addr,
+                   output reg [{chip.width * LINE - 1}:0] r_data);
+  reg [{chip.width * LINE - 1}:0] lines [0:{depth - 1}];
+  initial $readmemh("{contents}", lines);
+  always @(posedge clk) begin
+    r_data <= lines[r_addr];
+    for (int word = 0; word < {LINE}; word = word + 1)
+      if (w_en[word]) lines[w_addr][word * {chip.width} +: {chip.width}] <= w_data[word * {chip.width} +: {chip.width}];
+  end
+endmodule
+"""
+
+
+def lines_file(chip: SdramChip, image: bytes) -> str:
+    """Contents of a chip that begins with `image`, as ``$readmemh`` reads them."""
+    octets = chip.width * LINE // 8
+    padded = image + bytes(-len(image) % octets)
+    lines  = [padded[first:first + octets][::-1].hex() for first in range(0, len(padded), octets)]
+    rest   = chip.words // LINE - len(lines)
+    return "\n".join(lines + ["0"] * rest) + "\n"
 
 
 class SdramBoard(wiring.Component):

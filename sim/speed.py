@@ -4,65 +4,35 @@
 plays a few tokens.
 """
 
+import dataclasses
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 
 from terngen.host.commands.console import emit, note
-from terngen.host.convert.geometry import PUBLISHED, Geometry
+from terngen.host.convert.geometry import PUBLISHED
 from terngen.hw.contract.tape import Mark, Tape
+from terngen.sim.checkpoint import write_checkpoint
 from terngen.sim.golden.machine import GoldenMachine
 
-__all__ = ["convert", "peak_bytes", "write_checkpoint"]
-
-#: Tensors in one file of a checkpoint.
-_SHARD = 100
-#: Values made at a time.
-_CHUNK = 1 << 22
+__all__ = ["Conversion", "convert", "peak_bytes"]
 
 
-def write_checkpoint(folder: Path, config: dict[str, Any], *, seed: int = 0) -> Geometry:
-    """A checkpoint of random numbers: bfloat16, in several files with their index."""
-    config   = {"model_type": "hgrn_bit", **config}
-    geometry = Geometry.from_config(config)
-    rng      = np.random.default_rng(seed)
-    names    = list(geometry.tensors)
-    files: dict[str, str] = {}
-    for start in range(0, len(names), _SHARD):
-        shapes = {name: geometry.tensors[name] for name in names[start:start + _SHARD]}
-        file   = f"model-{start // _SHARD}.safetensors"
-        files |= dict.fromkeys(shapes, file)
-        header, place = {}, 0
-        for name, shape in shapes.items():
-            size = 2 * int(np.prod(shape))
-            header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [place, place + size]}
-            place += size
-        octets = json.dumps(header).encode()
-        with open(folder / file, "wb") as output:
-            output.write(len(octets).to_bytes(8, "little") + octets)
-            for shape in shapes.values():
-                for part in _random(rng, shape):
-                    output.write((part.view(np.uint32) >> 16).astype("<u2").tobytes())
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
-    (folder / "config.json").write_text(json.dumps(config))
-    return geometry
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What a conversion took."""
 
-
-def _random(rng: np.random.Generator, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """Float32 of a tensor in pieces: norm weights about one, matrices about zero."""
-    count = int(np.prod(shape))
-    for start in range(0, count, _CHUNK):
-        part = rng.standard_normal(min(_CHUNK, count - start), np.float32)
-        yield np.exp(part / 4) if len(shape) == 1 else part
+    seconds:           float
+    #: Of the processor, all threads together.
+    processor_seconds: float
+    #: Largest resident memory.
+    peak_bytes:        int
 
 
 def peak_bytes() -> int:
@@ -85,19 +55,18 @@ from terngen.host.cli import cli
 from terngen.sim.speed import peak_bytes
 begin = time.monotonic()
 with contextlib.redirect_stdout(io.StringIO()):
-    cli.main(["convert", *sys.argv[1:], "--calibration-tokens", "0", "--json"], standalone_mode=False)
-print(json.dumps([time.monotonic() - begin, peak_bytes()]))
+    cli.main(["convert", *sys.argv[1:], "--json"], standalone_mode=False)
+print(json.dumps([time.monotonic() - begin, time.process_time(), peak_bytes()]))
 """
 
 
-def convert(checkpoint: Path, tape: Path, config: str = "small") -> tuple[float, int]:
-    """Convert in a process of its own: seconds, and its largest resident memory in bytes."""
-    run = subprocess.run([sys.executable, "-c", _CONVERT, str(checkpoint), "-o", str(tape), "--config", config],
+def convert(checkpoint: Path, tape: Path, *options: str) -> Conversion:
+    """``terngen convert`` with some options, in a process of its own."""
+    run = subprocess.run([sys.executable, "-c", _CONVERT, str(checkpoint), "-o", str(tape), *options],
                          stdout=subprocess.PIPE, text=True)
     if run.returncode:
         raise click.ClickException("Conversion failed")
-    seconds, peak = json.loads(run.stdout)
-    return seconds, peak
+    return Conversion(*json.loads(run.stdout))
 
 
 def _play(tape: Tape, tokens: int) -> list[float]:
@@ -128,7 +97,7 @@ def main(geometry: str, layers: int | None, config: str, tokens: int, as_json: b
         note("Making a checkpoint ...")
         model = write_checkpoint(place, sizes)
         note("Converting it ...")
-        convert_seconds, convert_peak = convert(place, place / "model.tape", config)
+        converted = convert(place, place / "model.tape", "--config", config, "--calibration-tokens", "0")
         note("Playing it ...")
         tape    = Tape.open(place / "model.tape")
         seconds = _play(tape, tokens)
@@ -138,8 +107,9 @@ def main(geometry: str, layers: int | None, config: str, tokens: int, as_json: b
         "ternary_weights":     model.ternary_weights,
         "tape_bytes":          len(tape.image),
         "bits_per_weight":     8 * played / model.ternary_weights,
-        "convert_seconds":     convert_seconds,
-        "convert_peak_bytes":  convert_peak,
+        "convert_seconds":     converted.seconds,
+        "convert_processor_seconds": converted.processor_seconds,
+        "convert_peak_bytes":  converted.peak_bytes,
         "first_token_seconds": seconds[0],
         "tokens_per_second":   (tokens - 1) / sum(seconds[1:]),
         "play_peak_bytes":     peak,
@@ -147,7 +117,8 @@ def main(geometry: str, layers: int | None, config: str, tokens: int, as_json: b
     emit(as_json, report, [
         f"{model.ternary_weights} ternary weights at {report['bits_per_weight']:.4f} bits, tape of "
         f"{report['tape_bytes']} octets",
-        f"converted in {convert_seconds:.1f} s and {convert_peak / 1e6:.0f} MB",
+        f"converted in {converted.seconds:.1f} s ({converted.processor_seconds:.1f} s of the processor) and "
+        f"{converted.peak_bytes / 1e6:.0f} MB",
         f"first token in {seconds[0]:.1f} s, then {report['tokens_per_second']:.2f} tokens per second, in "
         f"{peak / 1e6:.0f} MB"])
 

@@ -148,7 +148,7 @@ def run_bench(component: Any, bench: str, *, env: Mapping[str, Any] | None = Non
     component
         Component; its top module is named `top`.
     bench
-        Module of the tests: a name in :mod:`terngen.sim.benches`, or a dotted path.
+        Module of the tests: one of :mod:`terngen.sim.benches`, or any other that can be imported.
     env
         What the bench finds in its environment, turned into text.
     seed
@@ -173,6 +173,7 @@ def run_bench(component: Any, bench: str, *, env: Mapping[str, Any] | None = Non
     waves = waves if waves is not None else os.environ.get("TERNGEN_WAVES")
     if seed is None:
         seed = int(os.environ.get("SEED") or random.SystemRandom().getrandbits(31))
+    ours  = Path(__file__).with_name("benches").joinpath(f"{bench}.py").exists()
     text  = dataflow(component) if simulator == "icarus" else wrapped(component)
     built = _built(text, simulator, traced=waves is not None)
 
@@ -182,7 +183,7 @@ def run_bench(component: Any, bench: str, *, env: Mapping[str, Any] | None = Non
             "SEED":                           str(seed),
             "COCOTB_RANDOM_SEED":             str(seed),
             "COCOTB_TOPLEVEL":                TOP,
-            "COCOTB_TEST_MODULES":            bench if "." in bench else f"terngen.sim.benches.{bench}",
+            "COCOTB_TEST_MODULES":            f"terngen.sim.benches.{bench}" if ours else bench,
             "COCOTB_TEST_FILTER":             tests or "",
             "COCOTB_RESULTS_FILE":            str(results),
             "COCOTB_REWRITE_ASSERTION_FILES": "bench_*.py",

@@ -1,12 +1,16 @@
 """What every test may rely on."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 # As the command line does, and before NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A shell ignores Ctrl-C in what it starts in the background, and so would the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """``terngen bench``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from terngen.host.commands.machines import geometry_options
 from terngen.host.commands.options import (
     Multipliers,
     config_option,
-    device_option,
+    devices_option,
     json_option,
     multiplier_option,
     simulation_options,
@@ -21,9 +21,9 @@ __all__ = ["bench", "figure_lines"]
 
 
 @click.command()
-@click.argument("model", metavar="[CKPT_OR_TAPE]", type=click.Path(path_type=Path), required=False)
+@click.argument("models", metavar="[CKPT_OR_TAPE...]", type=click.Path(path_type=Path), nargs=-1)
 @geometry_options
-@device_option("sim")
+@devices_option("sim")
 @click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True,
               help="Passes of the tape; each gives a token to every slot.")
 @click.option("--prompt", type=click.IntRange(min=1), metavar="COUNT",
@@ -35,29 +35,37 @@ __all__ = ["bench", "figure_lines"]
 @multiplier_option
 @simulation_options
 @json_option
-def bench(model: Path | None, geometry: str | None, device: str, tokens: int, prompt: int | None, seed: int,
-          config: str | None, beat_bits: int | None, row_lanes: int | None, lanes: int | None, prefetch: int | None,
-          slots: int | None, sites: Multipliers | None, memory: str | None, waveform: str | None,
+def bench(models: tuple[Path, ...], geometry: str | None, devices: tuple[str, ...], tokens: int, prompt: int | None,
+          seed: int, config: str | None, beat_bits: int | None, row_lanes: int | None, lanes: int | None,
+          prefetch: int | None, slots: int | None, sites: Multipliers | None, memory: str | None, waveform: str | None,
           as_json: bool) -> None:
     """Compare every value of a machine with the golden machine, then tell its speed.
 
     If one value differs, the first is named, no speed is told, and the exit code is 6. Instead of a model a
-    published size with random weights can be played, on the machine that `terngen estimate` describes.
+    published size with random weights can be played, on the machine that `terngen estimate` describes. Several devices
+    are as for run.
     """
     from terngen.host.commands.console import emit, working
-    from terngen.host.commands.devices import benched, load, random_tape, tape_of
+    from terngen.host.commands.devices import benched, load, random_tape, tapes_of
     from terngen.host.errors import GateError
     from terngen.sim.bench import greedy
 
-    if (model is None) == (geometry is None):
+    if bool(models) == (geometry is not None):
         raise click.UsageError("Either a model or --geometry must be given.")
     changes = {"beat_bits": beat_bits, "row_lanes": row_lanes, "lanes": lanes, "prefetch": prefetch, "slots": slots,
                "sites": sites}
-    if model is not None:
-        tape = tape_of(model, config=config, **changes)
+    if geometry is None:
+        tape, *others = tapes = tapes_of(models, devices, config=config, **changes)
+        if others:
+            if prompt is not None or waveform is not None:
+                raise click.UsageError("Options --prompt and --waveform are for one device, not for several.")
+            _of_pieces(tapes, devices, tokens, seed, memory, as_json)
+            return
+    elif len(devices) > 1:
+        raise click.UsageError("A published size is played on one device; make a checkpoint of it for several.")
     else:
-        assert geometry is not None
         tape = random_tape(geometry, config, changes, memory or "")
+    [device] = devices
     with benched(tape, device, memory=memory, waveform=waveform) as machine:
         try:
             load(machine.device)
@@ -73,6 +81,44 @@ def bench(model: Path | None, geometry: str | None, device: str, tokens: int, pr
             raise
         figures = {**machine.gate(), **machine.figures(steps), **reading}
     emit(as_json, figures, figure_lines(figures))
+
+
+def _of_pieces(tapes: Sequence[Any], devices: Sequence[str], tokens: int, seed: int, memory: str | None, as_json: bool
+               ) -> None:
+    """Several machines, each with a piece of the model."""
+    import contextlib
+
+    from terngen.host.commands.console import emit, working
+    from terngen.host.commands.devices import benched, load
+    from terngen.host.errors import GateError
+    from terngen.sim.bench import ChainBench
+
+    kinds = devices if len(devices) > 1 else [*devices] * len(tapes)
+    with contextlib.ExitStack() as stack:
+        chain = ChainBench([stack.enter_context(benched(tape, kind, memory=memory, waveform=None))
+                            for tape, kind in zip(tapes, kinds, strict=True)])
+        try:
+            for device in chain.device.devices:
+                load(device)
+            with working(f"Playing {tokens} tokens on all machines"):
+                figures = chain.play(tokens, seed)
+        except GateError:
+            emit(as_json, chain.gate(), [])
+            raise
+    emit(as_json, figures, _lines_of_pieces(figures))
+
+
+def _lines_of_pieces(figures: dict[str, Any]) -> Iterator[str]:
+    from terngen.host.commands.console import plural, table
+
+    yield (f"gate        {figures['gate']}: {figures['values_compared']:,} values compared, "
+           f"{figures['mismatches']} differ")
+    yield f"tokens      {figures['tokens']} on {plural(figures['slots'], 'slot')}"
+    yield f"cycles      {figures['cycles_per_token']:,.0f} for a token, on all machines together"
+    yield ""
+    yield from table([("piece", "cycles", "tape", "attainment"), *(
+        (place, f"{piece['cycles_per_token']:,.0f}", f"{piece['tape_bytes_per_token']:,.0f}",
+         f"{100 * piece['attainment']:.1f} %") for place, piece in enumerate(figures["pieces"], 1))])
 
 
 def figure_lines(figures: dict[str, Any]) -> Iterator[str]:

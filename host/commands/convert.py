@@ -12,6 +12,7 @@ from terngen.host.commands.options import (
     json_option,
     multiplier_option,
     slots_option,
+    split_option,
     text_option,
 )
 
@@ -28,36 +29,46 @@ _COUNTS = ("values", "saturated", "zero")
 @config_option
 @slots_option
 @multiplier_option
+@split_option
 @text_option(required=False, help="Text in UTF-8 to calibrate with.")
 @click.option("--calibration-tokens", type=click.IntRange(min=0), default=32, show_default=True,
               metavar="N", help="Tokens of the text that the golden machine reads, to count what "
                                 "saturates; 0 for none.")
 @json_option
 def convert(checkpoint: Path, output: Path, config: str | None, slots: int | None, sites: Multipliers | None,
-            text_file: Path | None, calibration_tokens: int, as_json: bool) -> None:
+            split: int | list[int] | None, text_file: Path | None, calibration_tokens: int, as_json: bool) -> None:
     """Turn a checkpoint folder into a tape, and report on it.
+
+    With --split it becomes several, one for each device: of OUTPUT model.tape model.1of2.tape and model.2of2.tape.
 
     Without --text, a sentence or two that come with the program are read; a checkpoint without a
     tokenizer reads random tokens.
     """
     from terngen.host.commands.console import Progress, emit
-    from terngen.host.compile import compile_tape
+    from terngen.host.compile import compile_pieces
     from terngen.host.configs import DEFAULT, model_config
-    from terngen.host.models import open_checkpoint, open_tape, tokenizer_of
+    from terngen.host.layout import cut
+    from terngen.host.models import open_checkpoint, open_tape, piece_path, tokenizer_of
     from terngen.host.text import read_text
 
     text   = read_text(text_file) if text_file is not None else None
     source = open_checkpoint(checkpoint, purpose="Conversion")
     # Everything that can be wrong is read before anything is written.
     machine      = model_config(source.geometry, config or DEFAULT, slots=slots, sites=sites)
-    what, tokens = _calibration_tokens(source, text, calibration_tokens)
+    pieces       = cut(source.geometry, machine, 1 if split is None else split)
+    what, tokens = _calibration_tokens(source, text, calibration_tokens if len(pieces) == 1 else 0)
+    paths = {piece: piece_path(output, piece) for piece in pieces}
     with Progress() as progress:
-        report = compile_tape(source, machine, output, name=source.folder.resolve().name,
-                              tokenizer=tokenizer_of(source), progress=progress)
-    report = {"tape": str(output), "digest": machine.digest.hex(), **report}
+        reports = compile_pieces(source, machine, paths, name=source.folder.resolve().name,
+                                 tokenizer=tokenizer_of(source), progress=progress)
+    reports = [{"tape": str(path), "digest": piece.machine(source.geometry, machine).digest.hex(), **report}
+               for (piece, path), report in zip(paths.items(), reports, strict=True)]
     if tokens:
-        report["calibration"] = {"source": what, **_calibrate(open_tape(output), tokens)}
-    emit(as_json, report, _lines(report))
+        reports[0]["calibration"] = {"source": what, **_calibrate(open_tape(output), tokens)}
+    if split is None:
+        emit(as_json, reports[0], _lines(reports[0]))
+    else:
+        emit(as_json, {"pieces": reports}, (line for report in reports for line in [*_lines(report), ""]))
 
 
 def _calibration_tokens(checkpoint: Any, text: str | None, count: int) -> tuple[str, list[int]]:

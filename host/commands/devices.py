@@ -3,19 +3,21 @@
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from terngen.host.chain import Chain, Computer, check_pieces
 from terngen.host.commands.console import Progress, working
 from terngen.host.device import Device
-from terngen.host.models import open_model
+from terngen.host.models import open_model, open_pieces
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["benched", "check_simulation", "connected", "load", "opened", "random_tape", "tape_of"]
+__all__ = ["benched", "check_simulation", "computing", "connected", "load", "named", "opened", "random_tape", "tape_of",
+           "tapes_of"]
 
 #: Devices that keep their memory from one program to the next.
 _BOARDS = ("serial", "mmap")
@@ -23,10 +25,24 @@ _BOARDS = ("serial", "mmap")
 _LINK_OCTETS = 1 << 20
 
 
-def tape_of(model: Path, *, config: str | None, **changes: Any) -> Tape:
-    """The tape of a model, see :func:`~terngen.host.models.open_model`."""
+def tape_of(model: Path, *, config: str | None, piece: bool = False, **changes: Any) -> Tape:
+    """The tape of a model, see :func:`~terngen.host.models.open_model`; that of a `piece` only where it will do."""
     with Progress() as progress:
-        return open_model(model, config=config, progress=progress, **changes)
+        tape = open_model(model, config=config, progress=progress, **changes)
+    if not piece:
+        check_pieces([tape])
+    return tape
+
+
+def tapes_of(models: Sequence[Path], devices: Sequence[str], *, config: str | None, **changes: Any) -> list[Tape]:
+    """The tapes of a model for some devices, see :func:`~terngen.host.models.open_pieces`."""
+    with Progress() as progress:
+        return open_pieces(models, len(devices), config=config, progress=progress, **changes)
+
+
+def named(devices: Sequence[str]) -> str:
+    """What computes, in a report."""
+    return ", ".join(devices)
 
 
 def random_tape(geometry: str, config: str | None, changes: Mapping[str, Any], memory: str) -> Tape:
@@ -42,7 +58,7 @@ def random_tape(geometry: str, config: str | None, changes: Mapping[str, Any], m
     from terngen.host.compile import compile_tape
     from terngen.host.convert.checkpoint import Checkpoint
     from terngen.host.convert.geometry import PUBLISHED, Geometry
-    from terngen.sim.speed import write_checkpoint
+    from terngen.sim.checkpoint import write_checkpoint
 
     values  = {"model_type": "hgrn_bit", **PUBLISHED[geometry]}
     machine = (fitted(values, changes, source_of(memory, exact=False)) if config is None
@@ -114,6 +130,21 @@ def opened(tape: Tape, device: str, **simulation: str | None) -> Iterator[Device
     with connected(tape, device, **simulation) as machine:
         load(machine, keep=device.partition(":")[0] in _BOARDS)
         yield machine
+
+
+@contextlib.contextmanager
+def computing(tapes: Sequence[Tape], devices: Sequence[str], **simulation: str | None) -> Iterator[Computer]:
+    """Devices with a model, or with its pieces; one kind is for all of them. As :func:`opened`."""
+    if len(tapes) == 1:
+        with opened(tapes[0], devices[0], **simulation) as machine:
+            yield machine
+        return
+    if simulation.get("waveform") is not None:
+        raise click.UsageError("Option --waveform is for one device, not for several.")
+    with contextlib.ExitStack() as stack:
+        kinds = devices if len(devices) > 1 else [*devices] * len(tapes)
+        yield Chain([stack.enter_context(opened(tape, kind, **simulation))
+                     for tape, kind in zip(tapes, kinds, strict=True)])
 
 
 @contextlib.contextmanager

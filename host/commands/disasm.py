@@ -32,6 +32,6 @@ def disasm(model: Path, mark: str | None, octets: bool, config: str | None, slot
     from terngen.host.commands.console import emit
     from terngen.host.commands.devices import tape_of
 
-    tape = tape_of(model, config=config, slots=slots, sites=sites)
+    tape = tape_of(model, piece=True, config=config, slots=slots, sites=sites)
     emit(as_json, source.to_dict(tape, mark) if as_json else None,
          source.lines(tape, mark, octets=octets))

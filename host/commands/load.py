@@ -38,7 +38,7 @@ def load(model: Path, device: str, check: bool, config: str | None, slots: int |
     from terngen.host.commands.devices import connected, tape_of
     from terngen.host.errors import DeviceError
 
-    tape = tape_of(model, config=config, slots=slots, sites=sites)
+    tape = tape_of(model, piece=True, config=config, slots=slots, sites=sites)
     with connected(tape, device) as machine, Progress() as progress:
         begin   = time.monotonic()
         missing = machine.damaged(lambda done, total: progress("Reading the tape back", done, total))

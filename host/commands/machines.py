@@ -62,18 +62,20 @@ def source_of(memory: str, *, exact: bool = True) -> Any:
                      if field.name in values})
 
 
-def step_of(geometry: Geometry, machine: Config, source: Any, *, head: bool = True) -> Any:
+def step_of(geometry: Geometry, machine: Config, source: Any, *, head: bool = True, piece: Any = None,
+            active: int | None = None) -> Any:
     """What a step takes, see :func:`~terngen.hw.estimate.step`; every slot has the token whose row takes longest to
-    find."""
+    find. Of the slots all take part unless `active` says how many; of the model all of it is played, or a `piece`."""
     from terngen.host.layout import Layout
     from terngen.hw.estimate import step
 
-    layout = Layout(geometry, machine)
+    layout = Layout(geometry, machine, piece)
+    active = machine.slots if active is None else active
     names  = ("layers", "head") if head else ("layers",)
     parts  = [layout.marks[name] for name in names]
     items  = [item for name in names for item in layout.items[name]]
-    return step(machine, [item.fields for item in items], active=machine.slots,
-                tokens=dict.fromkeys(range(machine.slots), geometry.vocab_size - 1),
+    return step(machine, [item.fields for item in items], active=active,
+                tokens=dict.fromkeys(range(active), layout.rows - 1),
                 hidden=geometry.hidden_size, embedding=(0, layout.row_beats), start=parts[0].start,
                 count=sum(mark.count for mark in parts), source=source)
 

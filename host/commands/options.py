@@ -11,15 +11,37 @@ import click
 from terngen.host.configs import DEFAULT
 from terngen.hw.contract.config import Sites
 
-__all__ = ["Multipliers", "config_option", "device_option", "json_option", "model_argument", "multiplier_option",
-           "plot_option", "seed_option", "simulation_options", "slots_option", "temperature_option", "text_option"]
+__all__ = ["Multipliers", "config_option", "device_option", "devices_option", "json_option", "model_argument",
+           "models_argument", "multiplier_option", "plot_option", "seed_option", "simulation_options", "slots_option",
+           "split_option", "temperature_option", "text_option"]
 
 model_argument = click.argument("model", metavar="CKPT_OR_TAPE", type=click.Path(path_type=Path))
+
+models_argument = click.argument("models", metavar="CKPT_OR_TAPE...", nargs=-1, required=True,
+                                 type=click.Path(path_type=Path))
 
 config_option = click.option(
     "--config", metavar="NAME_OR_FILE",
     help=f"Machine: a preset, a JSON or TOML file, or the manifest of a generated one.  "
          f"[default: {DEFAULT}, or that of the tape]")
+
+class _Split(click.ParamType):
+    """How many pieces, or the layers of each."""
+
+    name = "split"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        parts = str(value).split(",")
+        if not all(part.isascii() and part.isdigit() and 0 < int(part) for part in parts):
+            self.fail(f"Split must be a number of pieces, or a list with the layers of each, not {value!r}.", param,
+                      ctx)
+        return int(parts[0]) if len(parts) == 1 else [int(part) for part in parts]
+
+
+split_option = click.option(
+    "--split", type=_Split(), metavar="N",
+    help="Cut the model by layers into N pieces, one for each device; or into pieces of as many layers as a list like "
+         "13,11 says.")
 
 slots_option = click.option("--slots", type=click.IntRange(min=1),
                             help="Slots of the machine, instead of what the configuration says.")
@@ -87,6 +109,13 @@ class _Device(click.ParamType):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return "[" + "|".join(self._kinds) + "]"
+
+
+def devices_option(*kinds: str) -> Callable[[Any], Any]:
+    """``--device``, once for each piece of the model; the first kind is the default."""
+    return click.option("--device", "devices", type=_Device(kinds), multiple=True, default=[kinds[0]],
+                        show_default=True, help="What computes; given more than once, the model is cut by layers into "
+                                                "as many pieces, and each device has one.")
 
 
 def device_option(*kinds: str) -> Callable[[Any], Any]:

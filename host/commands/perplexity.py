@@ -41,7 +41,7 @@ def perplexity(model: Path, text_file: Path, device: str, limit_tokens: int | No
     from terngen.host.text import Surprise, read_text
 
     text = read_text(text_file)
-    source   = scorer(model, device, config=config, slots=slots, sites=sites)
+    source   = scorer([model], [device], config=config, slots=slots, sites=sites)
     surprise = Surprise(source.language().encode(text), limit=limit_tokens)
     with source, Progress() as progress:
         source.reset()

@@ -7,9 +7,9 @@ import click
 from terngen.host.commands.options import (
     Multipliers,
     config_option,
-    device_option,
+    devices_option,
     json_option,
-    model_argument,
+    models_argument,
     multiplier_option,
     seed_option,
     simulation_options,
@@ -21,11 +21,11 @@ __all__ = ["run"]
 
 
 @click.command()
-@model_argument
+@models_argument
 @click.option("--prompt", default="", help="What the text begins with.")
 @click.option("--tokens", type=click.IntRange(min=1), default=100, show_default=True,
               help="Tokens to make at most; the model may end the text earlier.")
-@device_option("golden", "sim", "serial", "mmap")
+@devices_option("golden", "sim", "serial", "mmap")
 @temperature_option(0.0)
 @click.option("--top-k", type=click.IntRange(min=1), metavar="N",
               help="Choose from the N best, at most those that the machine keeps.  [default: all]")
@@ -35,28 +35,31 @@ __all__ = ["run"]
 @multiplier_option
 @simulation_options
 @json_option
-def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, top_k: int | None,
-        seed: int, config: str | None, slots: int | None, sites: Multipliers | None, memory: str | None,
-        waveform: str | None,
-        as_json: bool) -> None:
-    """Continue a text. It appears on stdout as it is made, the prompt first."""
+def run(models: tuple[Path, ...], prompt: str, tokens: int, devices: tuple[str, ...], temperature: float,
+        top_k: int | None, seed: int, config: str | None, slots: int | None, sites: Multipliers | None,
+        memory: str | None, waveform: str | None, as_json: bool) -> None:
+    """Continue a text. It appears on stdout as it is made, the prompt first.
+
+    With several devices each has a piece of the model: give its tapes in their order, or the checkpoint, which is cut.
+    """
     import dataclasses
     import time
 
     from terngen.host.commands.console import emit, note, plural
-    from terngen.host.commands.devices import opened, tape_of
+    from terngen.host.commands.devices import computing, named, tapes_of
     from terngen.host.device import Counters
     from terngen.host.errors import ConfigError
     from terngen.host.text import Language, Sampling, Story
 
-    tape = tape_of(model, config=config, slots=slots, sites=sites)
+    tapes = tapes_of(models, devices, config=config, slots=slots, sites=sites)
+    tape  = tapes[-1]
     if top_k is not None and top_k > tape.config.top_k:
         raise ConfigError(f"Top-k must be at most {tape.config.top_k}, the candidates that this "
                           f"machine keeps, not {top_k}")
     # What is wrong is said before a machine is compiled.
     Language.of_tape(tape).prompt(prompt)
     sampling = Sampling(temperature=temperature, top_k=top_k, seed=seed)
-    with opened(tape, device, memory=memory, waveform=waveform) as machine:
+    with computing(tapes, devices, memory=memory, waveform=waveform) as machine:
         story = Story(machine, prompt, sampling)
         begin = time.monotonic()
         if not as_json:
@@ -74,5 +77,5 @@ def run(model: Path, prompt: str, tokens: int, device: str, temperature: float, 
                     (("reading", story.reading), ("making", story.making))}
         emit(as_json, {
             "prompt": prompt, "text": "".join(pieces), "prompt_tokens": story.prompt,
-            "tokens": story.tokens, "ended": story.ended, "device": device,
+            "tokens": story.tokens, "ended": story.ended, "device": named(devices),
             "seconds": round(seconds, 3), "counters": counters}, [])

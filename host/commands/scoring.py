@@ -9,9 +9,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from terngen.host.chain import Computer
 from terngen.host.commands.console import working
-from terngen.host.commands.devices import check_simulation, opened, tape_of
-from terngen.host.device import Device
+from terngen.host.commands.devices import check_simulation, computing, tape_of, tapes_of
 from terngen.host.errors import TapeError
 from terngen.host.models import open_checkpoint
 from terngen.host.text import Language
@@ -80,24 +80,23 @@ class _Golden:
 
 
 class _Device:
-    """A device, token by token."""
+    """A device, or several with a piece of the model each, token by token."""
 
     chunk = 1
 
-    def __init__(self, model: Path, device: str, config: str | None, slots: int | None, sites: Mapping[str, str] | None,
-                 **simulation: str | None) -> None:
-        self._tape = tape_of(model, config=config, slots=slots, sites=sites)
-        self.vocab = self._tape.model["vocab_size"]
-        self._spec, self._simulation = device, simulation
+    def __init__(self, models: Sequence[Path], devices: Sequence[str], config: str | None, slots: int | None,
+                 sites: Mapping[str, str] | None, **simulation: str | None) -> None:
+        self._tapes = tapes_of(models, devices, config=config, slots=slots, sites=sites)
+        self.vocab  = self._tapes[0].model["vocab_size"]
+        self._specs, self._simulation = devices, simulation
         self._stack = contextlib.ExitStack()
         self._fresh = True
 
     def language(self) -> Language:
-        return Language.of_tape(self._tape)
+        return Language.of_tape(self._tapes[0])
 
     def __enter__(self) -> Self:
-        self._device: Device = self._stack.enter_context(
-            opened(self._tape, self._spec, **self._simulation))
+        self._device: Computer = self._stack.enter_context(computing(self._tapes, self._specs, **self._simulation))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -142,8 +141,8 @@ class _Reference:
         return self._reference.advance(np.array([tokens]))[0]
 
 
-def scorer(model: Path, device: str, *, config: str | None, slots: int | None, sites: Mapping[str, str] | None,
-           memory: str | None = None, waveform: str | None = None) -> Scorer:
+def scorer(models: Sequence[Path], devices: Sequence[str], *, config: str | None, slots: int | None,
+           sites: Mapping[str, str] | None, memory: str | None = None, waveform: str | None = None) -> Scorer:
     """What computes the logits of a model.
 
     Raises
@@ -153,12 +152,16 @@ def scorer(model: Path, device: str, *, config: str | None, slots: int | None, s
     DeviceError
         Any of :mod:`terngen.host.errors`, if the model cannot be opened.
     """
-    check_simulation(device, memory=memory, waveform=waveform)
-    if device == "golden":
-        return _Golden(model, config, slots, sites)
-    if device == "reference":
+    for device in devices:
+        check_simulation(device, memory=memory, waveform=waveform)
+    if len(models) + len(devices) == 2 and devices[0] == "golden":
+        return _Golden(models[0], config, slots, sites)
+    if "reference" in devices:
+        if len(models) + len(devices) > 2:
+            raise click.UsageError("Device reference has the whole model, so that it and its checkpoint must stand "
+                                   "alone.")
         if config is not None or slots is not None or sites is not None:
             raise click.UsageError("Device reference computes in float32, without a machine, so "
                                    "--config, --slots and --multiplier are not for it.")
-        return _Reference(model)
-    return _Device(model, device, config, slots, sites, memory=memory, waveform=waveform)
+        return _Reference(models[0])
+    return _Device(models, devices, config, slots, sites, memory=memory, waveform=waveform)

@@ -7,6 +7,7 @@ from amaranth.build import ResourceError
 from amaranth.hdl import Elaboratable
 from amaranth.lib import io
 
+from terngen.hw.stream import delay
 from terngen.hw.vendor.pll import Ecp5Pll
 
 __all__ = ["BLOCK_RAM_OCTETS", "LFE5_45", "LFE5_85", "Ecp5Top"]
@@ -59,16 +60,18 @@ class Ecp5Top(Elaboratable):
             self._sdram(m, platform.request("sdram", dir="-"), system.pins)
         with contextlib.suppress(ResourceError):
             m.submodules.led = light = io.FFBuffer("o", platform.request("led", dir="-"))
-            m.d.comb += light.o.eq(system.busy)
+            m.d.comb += light.o.eq(delay(m, system.busy, name="busy"))
         return m
 
     @staticmethod
     def _sdram(m, chip, pins):
         """Join an SDRAM: all pins through flip-flops beside them.
 
-        Its clock is late, so that what changes at an edge here is steady at the edge there. What it gives changes
-        tOH (2.7 ns) to tAC (5.4 ns) after its edge, and is here some 2.5 ns later, for both ways through pads: the
-        board chooses the delay so that an edge here finds it steady. **Not tried on silicon.**
+        Its clock is late, so that what changes at an edge here is steady at the edge there: all of it leaves through
+        the same pads, whose delay does not matter. What it gives changes tOH (2.7 ns) to tAC (5.4 ns) after its edge,
+        and the way from an edge of the clock here through its pad to the chip, and from there through a pad to a
+        flip-flop, takes some 2.5 ns. The board chooses the delay so that an edge here finds it steady, and tells
+        between what times the way may be. **Not tried on silicon.**
         """
         m.submodules.sdram_clk = clock = io.DDRBuffer("o", chip.clk, o_domain="late")
         m.d.comb += [clock.o[0].eq(1), clock.o[1].eq(0)]

@@ -13,7 +13,7 @@ from terngen.hw.contract.formats import PATH, FloatFormat, Multiplier
 from terngen.hw.contract.trits import GRAY_STEPS, TRITS_PER_BYTE, TritCode
 
 __all__ = ["BUFFERS", "ArrayVariant", "Config", "Control", "EMBEDDING_BITS", "EXACT", "PARAMETER_BITS", "PRESETS",
-           "PROGRAM_LENGTH", "PROGRAM_STATE", "Sites"]
+           "PROGRAM_LENGTH", "PROGRAM_STATE", "Sites", "VECTOR_BITS"]
 
 #: The multiplier that rounds to nearest even.
 EXACT = Multiplier("exact")
@@ -26,6 +26,8 @@ PROGRAM_LENGTH = 256
 PROGRAM_STATE  = 14336
 #: Bits of one embedding element on the tape in a format of its own.
 EMBEDDING_BITS = 8
+#: Bits of one embedding element on the tape in the format of the path.
+VECTOR_BITS = 32
 
 
 class ArrayVariant(enum.Enum):
@@ -141,7 +143,10 @@ class Config:
     path : :class:`FloatFormat`
         Format of element-wise values, at most 23 bits.
     embedding : :class:`FloatFormat` or None
-        Format of embedding rows on the tape, at most :data:`EMBEDDING_BITS`; by default that of parameters.
+        Format of embedding rows on the tape, at most :data:`EMBEDDING_BITS`; by default that of parameters. With that
+        of the path a row can be the residual vector of another machine.
+    readable : :class:`bool`
+        Whether a host can read the residual vectors, to hand them to another machine.
     sites : :class:`Sites`
         Multiplier of each product.
     control : :class:`Control`
@@ -170,6 +175,7 @@ class Config:
     history:   int          = 256
     path:      FloatFormat  = PATH
     embedding: FloatFormat | None = None
+    readable:  bool         = False
     sites:     Sites        = Sites()
     control:   Control      = Control.UNITS
 
@@ -215,10 +221,15 @@ class Config:
             raise ValueError(f"History must be a power of two from 2 to 65536, not {self.history}")
         if self.path.width > 23:
             raise ValueError(f"Path format must have at most 23 bits, not {self.path.width}")
-        if self.embedding is not None and (self.embedding.width > EMBEDDING_BITS
-                                           or not self.embedding.fits(self.path)):
+        if self.embedding not in (None, self.path) and (self.embedding.width > EMBEDDING_BITS
+                                                        or not self.embedding.fits(self.path)):
             raise ValueError(f"Embedding format must have at most {EMBEDDING_BITS} bits, and no field longer than "
-                             f"that of the path ({self.path}), not {self.embedding}")
+                             f"that of the path ({self.path}), or be that one, not {self.embedding}")
+        if self.embedding_beats(self.hidden) > self.parameter_beats(self.wide):
+            raise ValueError(f"Wide must be at least twice hidden ({self.hidden}) for embedding rows in the format of "
+                             f"the path, not {self.wide}")
+        if not isinstance(self.readable, bool):
+            raise TypeError(f"readable must be true or false, not {self.readable!r}")
         for field in dataclasses.fields(Sites):
             getattr(self.sites, field.name).offset(self.path)       # refuses what does not fit
         if self.control is Control.PROGRAM:
@@ -236,6 +247,8 @@ class Config:
             raise ValueError(f"Path format of a machine with a processor must be e6m9, not {self.path}")
         if self.sites != Sites():
             raise ValueError("Multipliers of a machine with a processor must be exact")
+        if self.readable or self.embedding == self.path:
+            raise ValueError("Machine with a processor cannot be one of several that share a model")
 
     # Geometry of the tape.
 
@@ -286,7 +299,9 @@ class Config:
     @property
     def embedding_bits(self) -> int:
         """Bits of an element of an embedding row."""
-        return PARAMETER_BITS if self.embedding is None else EMBEDDING_BITS
+        if self.embedding is None:
+            return PARAMETER_BITS
+        return VECTOR_BITS if self.embedding.width > EMBEDDING_BITS else EMBEDDING_BITS
 
     @property
     def table_builders(self) -> int:
@@ -339,6 +354,8 @@ class Config:
             del values["embedding"]
         else:
             values["embedding"] = str(self.embedding)
+        if not self.readable:
+            del values["readable"]
         values["sites"]   = self.sites.to_dict()
         return values
 

@@ -5,8 +5,8 @@ from amaranth.lib import data, enum
 from terngen.hw.contract.config import Config
 
 __all__ = ["Reg", "Status", "Access", "MAGIC", "VERSION", "SUMS_BASE", "TAPE_BASE",
-           "TAPE_BYTES", "RESULT_BASE", "RESULT_STRIDE", "TOKEN_BASE", "token_address",
-           "state_address", "result_address", "history_address", "sum_address", "RESULT_SCALE",
+           "TAPE_BYTES", "VECTOR_BASE", "RESULT_BASE", "RESULT_STRIDE", "TOKEN_BASE", "token_address",
+           "state_address", "result_address", "vector_address", "history_address", "sum_address", "RESULT_SCALE",
            "RESULT_TOP", "HISTORY_BASE", "NO_TOKEN", "STATE_BASE", "TOKEN_BITS"]
 
 #: Contents of ``Reg.MAGIC``: "TERN".
@@ -18,9 +18,9 @@ VERSION = 3
 class Reg(enum.Enum, shape=32):
     """Registers, by address."""
 
-    #: ``MAGIC``.
+    #: :data:`MAGIC`, "TERN".
     MAGIC        = 0x00
-    #: ``VERSION``.
+    #: :data:`VERSION` of this page.
     VERSION      = 0x04
     #: Sixteen octets of :attr:`Config.digest`.
     DIGEST       = 0x10
@@ -93,6 +93,9 @@ NO_TOKEN = 0xFFFF_FFFF
 HISTORY_BASE = 0x2000_0000
 #: Sums of the last row tile that was taken, see :func:`sum_address`. Read only.
 SUMS_BASE = 0x4000_0000
+#: Residual vectors, see :func:`vector_address`, of a machine whose configuration has them readable. Read only, and
+#: what they are is known while the machine is idle.
+VECTOR_BASE = 0x6000_0000
 #: Octets of the tape memory. Write only.
 TAPE_BASE = 0x8000_0000
 #: Octets that a host can address in the tape memory.
@@ -102,6 +105,7 @@ TAPE_BYTES = 0x8000_0000
 class Status(data.Struct):
     """State of the machine."""
 
+    #: A run or a check is under way.
     busy:  1
     #: A descriptor was met that makes no sense to the machine; it stopped there.
     fault: 1
@@ -139,3 +143,8 @@ def sum_address(config: Config, slot: int, row: int) -> int:
     """Where the sum of a row is read: slot, row group and lane, each a power of two apart."""
     group, lane = divmod(row, config.lanes)
     return SUMS_BASE + 4 * ((slot << config.group_bits | group) * config.lanes + lane)
+
+
+def vector_address(config: Config, slot: int, element: int) -> int:
+    """Where an element of the residual vector of a slot is read."""
+    return VECTOR_BASE + 4 * (slot * config.hidden + element)

@@ -89,18 +89,18 @@ SCANS = frozenset({Op.SCAN, Op.MLGRU, Op.GLU, Op.RESIDUAL})
 class Descriptor(data.Struct):
     """One step of the machine: 128 bits, little-endian, padded with zeros to whole beats."""
 
-    opcode:   Op
-    weighted: 1     # a parameter vector follows
-    source:   1     # SQUARE: T1 instead of X
-    first:    1     # SQUARE, STORE, LOGITS: start anew
-    last:     1     # SQUARE: take the root
-    release:  1     # MATVEC: the codes are not needed again
-    reserved: 1
-    length:   18    # elements, or rows
-    place:    20    # MATVEC: columns; MLGRU: first group of the state
-    beats:    32    # beats that follow and belong to this descriptor
-    scale:    24    # constant factor of the sums; SQUARE: the term
-    weight:   24    # constant weight where no parameters follow
+    opcode:   Op    #: what it asks for
+    weighted: 1     #: a parameter vector follows
+    source:   1     #: SQUARE: T1 instead of X
+    first:    1     #: SQUARE, STORE, LOGITS: start anew
+    last:     1     #: SQUARE: take the root
+    release:  1     #: MATVEC: the codes are not needed again
+    reserved: 1     #: zero
+    length:   18    #: elements, or rows
+    place:    20    #: MATVEC: columns; MLGRU: first group of the state
+    beats:    32    #: beats that follow and belong to this descriptor
+    scale:    24    #: constant factor of the sums; SQUARE: the term
+    weight:   24    #: constant weight where no parameters follow
 
 
 #: Octets of a descriptor before padding.
@@ -243,10 +243,13 @@ class Tape:
     config : :class:`Config`
         The machine that plays it.
     model : mapping
-        Facts of the model: ``name``, ``vocab_size``, ``hidden_size``, ``bos_token_id``, ...
+        Facts of the model: ``name``, ``vocab_size``, ``hidden_size``, ``bos_token_id``, ...; of a piece of a
+        model also ``piece``, with its ``number`` from zero, how many ``pieces`` there are, and their ``family``, which
+        is that of no other model.
     sections, marks
-        Parts of the image. Every tape has the section ``embedding`` and the marks ``layers`` and
-        ``head``.
+        Parts of the image. Every tape has the marks ``layers`` and ``head``. A whole model, and the first piece of one,
+        has the section ``embedding``; other pieces have room for a residual vector of each slot instead, which belongs
+        to no section, because what lies there changes.
     image : :class:`numpy.ndarray` of ``uint8``
         All beats; may be a memory map.
     tokenizer : :class:`bytes`
@@ -259,6 +262,12 @@ class Tape:
     marks:     Mapping[str, Mark]
     image:     np.ndarray
     tokenizer: bytes = b""
+
+    @property
+    def rows(self) -> int:
+        """Embedding rows: one for each token, or in later pieces of a model one for each slot."""
+        later = self.model.get("piece", {"number": 0})["number"] > 0
+        return self.config.slots if later else self.model["vocab_size"]
 
     @property
     def beats(self) -> int:

@@ -39,7 +39,7 @@ from terngen.hw.contract import bits
 
 __all__ = ["Type", "Fault", "Header", "Frame", "WireError", "Decoder", "encode_frame",
            "decode_frame", "cobs_encode", "cobs_decode", "VERSION", "DELIMITER", "HEADER_BYTES",
-           "CRC_BYTES", "MAX_PAYLOAD", "MAX_FRAME", "MAX_ENCODED", "BLOCK"]
+           "CRC_BYTES", "MAX_PAYLOAD", "MAX_FRAME", "MAX_ENCODED", "BLOCK", "octets_on_link"]
 
 #: Version of everything on this page.
 VERSION = 1
@@ -62,6 +62,7 @@ class Type(enum.Enum, shape=4):
     READ        = 2
     #: Write the payload from ``address`` on.
     WRITE       = 3
+    #: The session has begun.
     HELLO_REPLY = 9
     #: The payload is what was read.
     READ_REPLY  = 10
@@ -74,6 +75,7 @@ class Type(enum.Enum, shape=4):
 class Fault(enum.Enum, shape=8):
     """Why a request is refused. The first that applies is answered."""
 
+    #: It is not refused.
     NONE       = 0
     #: Version of the frame; the answer carries the version of the device.
     VERSION    = 1
@@ -92,14 +94,14 @@ class Fault(enum.Enum, shape=8):
 class Header(data.Struct):
     """First octets of a frame, little-endian."""
 
-    version:    4
-    type:       Type
-    generation: 8
-    sequence:   16
-    address:    32
-    length:     16      # octets of payload; in a READ, octets wanted
-    fault:      Fault   # in an ERROR
-    reserved:   8
+    version:    4       #: of this page
+    type:       Type    #: what it is
+    generation: 8       #: of the session, chosen by the host
+    sequence:   16      #: of the request in its session
+    address:    32      #: of the first word, in octets
+    length:     16      #: octets of payload; in a READ, octets wanted
+    fault:      Fault   #: in an ERROR
+    reserved:   8       #: zero
 
 
 #: Octets of a header.
@@ -108,6 +110,16 @@ HEADER_BYTES = bits.size(Header)
 MAX_FRAME = HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES
 #: Octets of the longest frame after it is encoded, without its delimiter.
 MAX_ENCODED = MAX_FRAME + -(-MAX_FRAME // BLOCK)
+
+
+def octets_on_link(payload: int) -> int:
+    """Octets of the frames that carry so many octets of payload, one way, if they are as long as can be."""
+    octets = 0
+    while payload > 0:
+        frame    = HEADER_BYTES + min(payload, MAX_PAYLOAD) + CRC_BYTES
+        octets  += frame + -(-frame // BLOCK) + 1
+        payload -= MAX_PAYLOAD
+    return octets
 
 
 class WireError(ValueError):

@@ -10,11 +10,14 @@ from amaranth.lib.wiring import In, Out
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Play
 from terngen.hw.control.sequencer import segment_layout
+from terngen.hw.stream import delay
 
-__all__ = ["SETTLE_CYCLES", "Player", "cycles"]
+__all__ = ["IDLE_CYCLES", "SETTLE_CYCLES", "Player", "cycles"]
 
+#: Cycles until an idle machine is known to be.
+IDLE_CYCLES   = 1
 #: Cycles that the machine must be idle, one after the other, before a step has ended.
-SETTLE_CYCLES = 4
+SETTLE_CYCLES = 3
 
 
 def cycles(config: Config, *, tokens: Mapping[int, int] | None, part: bool = True) -> int:
@@ -32,7 +35,7 @@ def cycles(config: Config, *, tokens: Mapping[int, int] | None, part: bool = Tru
         # A slot's turn begins and ends; a row is found with one cycle for each bit of the token.
         rows = 2 * config.slots + sum(token.bit_length() + 3 for token in tokens.values())
     # The part is on its way to the sequencer one cycle longer than a request takes.
-    return rows + 1 + 3 * part + SETTLE_CYCLES
+    return rows + 1 + (3 + IDLE_CYCLES) * part + SETTLE_CYCLES
 
 
 class Player(wiring.Component):
@@ -114,6 +117,7 @@ class Player(wiring.Component):
             queue.r_en.eq(self.segment.ready),
         ]
 
+        idle = delay(m, self.machine_idle & (queue.level == 0), IDLE_CYCLES, reset=True, name="idle")
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("Idle"))
             with m.State("Idle"):
@@ -170,9 +174,10 @@ class Player(wiring.Component):
                     m.next = "Embedding"
             with m.State("Settle"):
                 # What one unit hands on may take a few cycles to show as work of the next.
-                with m.If(self.machine_idle & (queue.level == 0)):
+                with m.If(idle):
                     m.d.sync += settle.eq(settle + 1)
                     with m.If(settle == SETTLE_CYCLES - 1):
+                        m.d.sync += settle.eq(0)
                         m.next = "Idle"
                 with m.Else():
                     m.d.sync += settle.eq(0)

@@ -13,6 +13,7 @@ from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Access, Reg, Status
 from terngen.hw.stream import delay
 from terngen.hw.units.sums import READ_LATENCY
+from terngen.hw.units.vector import Vector
 
 __all__ = ["Registers"]
 
@@ -56,6 +57,8 @@ class Registers(wiring.Component):
         Results, see :class:`~terngen.hw.units.vector.Vector`.
     sums_slot, sums_group, sums
         Read port of the sums, with ``READ_LATENCY`` of :mod:`terngen.hw.units.sums`.
+    look, seen
+        Read port of the residual vectors, see :class:`~terngen.hw.units.vector.Vector`.
     """
 
     #: Cycles from a read to its answer: the address is registered, its parts are, those go to the sampler, and what is
@@ -102,6 +105,8 @@ class Registers(wiring.Component):
             "sums_slot":    Out(config.slot_bits),
             "sums_group":   Out(config.group_bits),
             "sums":         In(data.ArrayLayout(signed(config.acc_width), config.lanes)),
+            "look":         Out(range(config.slots * config.groups(config.hidden))),
+            "seen":         In(data.ArrayLayout(config.path.width, config.lanes)),
         })
 
     def elaborate(self, platform):
@@ -123,9 +128,10 @@ class Registers(wiring.Component):
         for name, event in (("CYCLES", 1), ("BEATS", self.beat), ("STALL_TAPE", self.stall_tape),
                             ("STALL_ARRAY", self.stall_array), ("STALL_VECTOR", self.stall_vector)):
             counters[name] = count = Signal(32, name=name.lower())
+            counts = delay(m, running & event, reset=True, name=f"counts_{name.lower()}")
             with m.If(self.go):
                 m.d.sync += count.eq(0)
-            with m.Elif(running & event):
+            with m.Elif(counts):
                 m.d.sync += count.eq(count + 1)
 
         written = {
@@ -160,11 +166,14 @@ class Registers(wiring.Component):
         history_bit = regs.HISTORY_BASE.bit_length() - 1
         place       = Signal(result_bits - 2)
         is_sum      = Signal()
+        is_vector   = Signal()
         is_history  = Signal()
         step        = address[2 + config.slot_bits:history_bit]
         lane        = address[2:2 + lane_bits]
+        vector_bit  = (regs.VECTOR_BASE ^ regs.SUMS_BASE).bit_length() - 1
         m.d.comb += [
-            is_sum.eq(address[sums_bit]),
+            is_vector.eq(address[vector_bit:] == regs.VECTOR_BASE >> vector_bit if config.readable else 0),
+            is_sum.eq(address[sums_bit] & ~is_vector),
             is_history.eq(address[history_bit:] == 1),
             place.eq(address[2:result_bits]),
         ]
@@ -187,13 +196,17 @@ class Registers(wiring.Component):
         # Sums come a cycle before the answer is given, and all else then as well, the registers another one before.
         recalls  = delay(m, is_history, name="recalls")
         made     = delay(m, (step - self.done)[-1], name="made")       # the step is complete
+        none     = delay(m, self.history_token == (1 << regs.TOKEN_BITS) - 1, name="none")
         scale    = delay(m, self.scales[self.top_slot], name="scale")
         register = delay(m, functools.reduce(operator.or_, (Mux(chosen[number], value, 0)
                                                             for number, value in words.items())), name="register")
         found = Signal(32, reset_less=True)
-        with m.If(recalls):
-            known = made & (self.history_token != (1 << regs.TOKEN_BITS) - 1)
-            m.d.sync += found.eq(Mux(known, self.history_token, regs.NO_TOKEN))
+        assert Vector.LOOK_LATENCY == READ_LATENCY         # so a vector comes a cycle before it is given, too
+        m.d.sync += self.look.eq(address[2 + lane_bits:vector_bit])
+        with m.If(is_vector):
+            m.d.sync += found.eq(Array(self.seen)[lane] if lane_bits else self.seen[0])
+        with m.Elif(recalls):
+            m.d.sync += found.eq(Mux(made & ~none, self.history_token, regs.NO_TOKEN))
         with m.Elif(shows):
             with m.If(place == regs.RESULT_SCALE):
                 m.d.sync += found.eq(scale)
@@ -203,7 +216,9 @@ class Registers(wiring.Component):
             m.d.sync += found.eq(register)
         answer = Mux(is_sum, Array(self.sums)[lane] if lane_bits else self.sums[0], found)
 
-        wait = Signal(range(READ_LATENCY + 3))
+        # What the write before has started is busy by the time that anything waits for it.
+        is_busy = delay(m, status.busy, reset=True, name="is_busy")
+        wait    = Signal(range(READ_LATENCY + 3))
         with m.If(self.go):
             m.d.sync += self.go.eq(0)
         with m.If(self.check):
@@ -238,7 +253,7 @@ class Registers(wiring.Component):
             with m.State("Compare"):
                 m.next = "Wait"
             with m.State("Wait"):
-                with m.If((~status.busy | is_history & made) & ~self.go & ~self.check):
+                with m.If(~is_busy | is_history & made):
                     m.next = "Read"
             with m.State("Read"):
                 m.d.sync += wait.eq(wait - 1)

@@ -88,7 +88,11 @@ class Executor(wiring.Component):
         place   = Signal(range(4))                  # octet of the word that comes next
         full    = Signal()                          # the word is complete
         access  = self.accesses
-        m.d.comb += self.replies.payload.eq(header)
+        m.d.comb += [
+            self.replies.payload.eq(header),
+            access.payload.address.eq(address << 2),
+            access.payload.data.eq(word),
+        ]
         with m.If(access.valid & access.ready):
             m.d.sync += address.eq(address + 1)
 
@@ -146,8 +150,6 @@ class Executor(wiring.Component):
                 m.d.comb += [
                     access.valid.eq(full),
                     access.payload.write.eq(1),
-                    access.payload.address.eq(address << 2),
-                    access.payload.data.eq(word),
                     octets.ready.eq((~full | access.ready) & (left != 0)),
                 ]
                 with m.If(full & access.ready):
@@ -169,7 +171,7 @@ class Executor(wiring.Component):
                     with m.If(header.length != 0):
                         m.next = "Read"
             with m.State("Read"):
-                m.d.comb += [access.valid.eq(1), access.payload.address.eq(address << 2)]
+                m.d.comb += access.valid.eq(1)
                 with m.If(access.ready):
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 1):
@@ -209,7 +211,9 @@ class Replier(wiring.Component):
         full   = Signal()                           # there is a word
         load   = Signal()                           # there may be the next one
         left   = Signal(range(MAX_PAYLOAD + 1))     # octets of the present part
+        last   = Signal()                           # there is one; from a register, as much hangs on it
         length = Signal.like(left)
+        worded = Signal()                           # words follow
         place  = Signal(range(4))
         octet  = Signal(8)                          # that is given, or
         end    = Signal()                           # ... the end of the frame
@@ -221,29 +225,29 @@ class Replier(wiring.Component):
             self.answers.ready.eq(load),
         ]
         with m.If(given):
-            m.d.sync += [rest.eq(rest >> 8), left.eq(left - 1)]
+            m.d.sync += [rest.eq(rest >> 8), left.eq(left - 1), last.eq(left == 2)]
 
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += [self.replies.ready.eq(1), crc.start.eq(1)]
                 m.d.sync += [rest.eq(self.replies.payload), length.eq(self.replies.payload.length),
-                             left.eq(HEADER_BYTES)]
+                             worded.eq(self.replies.payload.length != 0), left.eq(HEADER_BYTES)]
                 with m.If(self.replies.valid):
                     m.next = "Header"
             with m.State("Header"):
                 m.d.comb += [self.o.valid.eq(1), crc.valid.eq(given)]
-                with m.If(given & (left == 1)):
+                with m.If(given & last):
                     m.d.sync += [left.eq(length), full.eq(0)]
                     m.next = "Check"
-                    with m.If(length != 0):
+                    with m.If(worded):
                         m.d.comb += load.eq(1)
                         m.next = "Payload"
             with m.State("Payload"):
                 m.d.comb += [self.o.valid.eq(full), crc.valid.eq(given)]
-                m.d.comb += load.eq(~full | given & (place == 3) & (left != 1))
+                m.d.comb += load.eq(~full | given & (place == 3) & ~last)
                 with m.If(given):
                     m.d.sync += [place.eq(place + 1), full.eq(place != 3)]
-                    with m.If(left == 1):
+                    with m.If(last):
                         m.next = "Check"
             with m.State("Check"):
                 m.d.comb += [self.o.valid.eq(1), octet.eq(crc.crc.word_select(place, 8))]

@@ -1,12 +1,13 @@
 """The reader: between the player and the tape source."""
 
-from amaranth import Module, ResetInserter, Signal
+from amaranth import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Play
 from terngen.hw.memory import Queue
+from terngen.hw.stream import delay
 
 __all__ = ["TapeReader"]
 
@@ -61,24 +62,28 @@ class TapeReader(wiring.Component):
         wiring.connect(m, queue.o, wiring.flipped(self.o))
 
         # The request is held here, so that it stays on offer whatever becomes of the player.
-        wanted  = self.i.payload.count
-        due     = Signal(32)                # beats that the source has yet to give
-        more    = Signal(32)
+        held    = Signal()
+        some    = Signal()                  # it is one for beats
+        asked   = self.i.valid & self.i.ready
         waste   = Signal()                  # what is due belongs to nobody
-        m.d.comb += self.i.ready.eq((~self.play.valid | self.play.ready) & ~waste & ~self.restart)
-        with m.If(self.play.ready):
-            m.d.sync += self.play.valid.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.comb += more.eq(wanted)
-            m.d.sync += [self.play.payload.eq(self.i.payload), self.play.valid.eq(wanted != 0)]
+        m.d.comb += [
+            self.i.ready.eq(~held & ~waste & ~self.restart),
+            self.play.valid.eq(held & some),
+        ]
+        m.d.sync += held.eq(asked | held & some & ~self.play.ready)
+        with m.If(~held):
+            m.d.sync += [self.play.payload.eq(self.i.payload), some.eq(self.i.payload.count != 0)]
 
-        came = self.beats.valid & self.beats.ready
-        m.d.sync += due.eq(due + more - came)
+        # Beats that the source has yet to give, a cycle late: it gives none so soon.
+        due   = Signal(32)
+        fresh = delay(m, asked, name="fresh")
+        came  = delay(m, self.beats.valid & self.beats.ready, name="came")
+        m.d.sync += due.eq(due + Mux(fresh, self.play.payload.count, 0) - came)
         m.d.comb += [
             queue.i.valid.eq(self.beats.valid & ~waste),
             queue.i.payload.eq(self.beats.payload),
             self.beats.ready.eq(queue.i.ready | waste),
-            self.idle.eq((due == 0) & queue.empty),
+            self.idle.eq((due == 0) & ~fresh & queue.empty),
         ]
-        m.d.sync += waste.eq((waste | self.restart) & (due != came))
+        m.d.sync += waste.eq((waste | self.restart) & (fresh | (due != 0)))
         return m

@@ -284,7 +284,7 @@ class SdramTape(wiring.Component):
         ]
         room     = Signal(range(DEPTH + 1), init=DEPTH)      # in the queue, not asked for
         has_room = Signal()
-        left_it  = queue.o.valid & queue.o.ready
+        left_it  = delay(m, queue.o.valid & queue.o.ready, reset=True, name="left_it")
         m.d.sync += [
             room.eq(room - Mux(reading, taken, 0) + left_it),
             has_room.eq(room >= BURST),
@@ -308,54 +308,58 @@ class SdramTape(wiring.Component):
 
         def precharge_all():
             m.d.comb += command.eq(Command.PRECHARGE)
-            m.d.sync += pins.a.eq(ALL_BANKS)
             hold(timing.rp)
 
-        def activate(place):
-            m.d.comb += command.eq(Command.ACTIVATE)
+        # Without a command no address matters. So none waits for what decides whether there is one.
+        def address(bank, place):
+            m.d.sync += [pins.ba.eq(bank), pins.a.eq(place)]
+
+        def address_row(place):
             m.d.sync += Cat(pins.ba, pins.a).eq(place)
 
         m.d.sync += pins.dqm.eq(Mux(starting, ~0, 0))
         with m.FSM():
             with m.State("Power-up"):
+                address(0, ALL_BANKS)
                 with m.If(done):
                     precharge_all()
                     m.next = "Prepare"
 
             with m.State("Prepare"):
+                address(0, SINGLE_WRITE | timing.cas << 4 | first_bits)
                 with m.If(done & (runs != FIRST_REFRESHES)):
                     m.d.comb += command.eq(Command.REFRESH)
                     m.d.sync += runs.eq(runs + 1)
                     hold(timing.rfc)
                 with m.Elif(done):
                     m.d.comb += command.eq(Command.MODE)
-                    m.d.sync += [pins.ba.eq(0), pins.a.eq(SINGLE_WRITE | timing.cas << 4 | first_bits), starting.eq(0)]
+                    m.d.sync += starting.eq(0)
                     hold(timing.mrd)
                     m.next = "Idle"
 
             # What is written goes first, so it has arrived when a request is served that came after it.
             with m.State("Idle"):
                 m.d.comb += idle.eq(1)
+                address_row(Mux(writing, word[col_bits:], target))
                 with m.If(done):
                     with m.If((owed != 0) & (due | ~(writing | busy))):
                         m.d.comb += command.eq(Command.REFRESH)
                         hold(timing.rfc)
                     with m.Elif(writing):
-                        activate(word[col_bits:])
+                        m.d.comb += command.eq(Command.ACTIVATE)
                         hold(timing.rcd)
                         m.next = "Write"
                     with m.Elif(busy & known):
-                        activate(target)
+                        m.d.comb += command.eq(Command.ACTIVATE)
                         m.d.sync += is_open.eq(1)
                         hold(timing.rcd)
                         m.next = "Read"
 
             with m.State("Write"):
+                address(word[col_bits:], word[:col_bits])
                 with m.If(done):
                     m.d.comb += command.eq(Command.WRITE)
                     m.d.sync += [
-                        pins.a.eq(word[:col_bits]),
-                        pins.ba.eq(word[col_bits:]),
                         pins.dq_o.eq(data),
                         data.eq(data >> chip.width),
                         word[:col_bits].eq(word[:col_bits] + 1),
@@ -366,6 +370,12 @@ class SdramTape(wiring.Component):
                         m.next = "Close"
 
             with m.State("Read"):
+                with m.If(phase == OPEN_AT):
+                    address_row(target)
+                with m.Elif(phase == CLOSE_AT):
+                    address(row[:bank_bits] - 1, 0)
+                with m.Else():
+                    address(row, Cat(first, burst))
                 with m.If(phase != 0):
                     m.d.sync += phase.eq(phase + 1)
                 with m.Elif(done & stop):
@@ -374,8 +384,6 @@ class SdramTape(wiring.Component):
                 with m.Elif(done & has_room):
                     m.d.comb += [command.eq(Command.READ), reading.eq(1)]
                     m.d.sync += [
-                        pins.a.eq(Cat(first, burst)),
-                        pins.ba.eq(row),
                         phase.eq(1),
                         crossing.eq(burst.all()),
                         behind.eq(crossing),
@@ -383,13 +391,14 @@ class SdramTape(wiring.Component):
                     with m.If(burst.all()):
                         m.d.sync += [is_open.eq(ahead), ahead.eq(0)]
                 with m.If((phase == OPEN_AT) & ~ahead & busy):
-                    activate(target)
+                    m.d.comb += command.eq(Command.ACTIVATE)
                     m.d.sync += [is_open.eq(1), ahead.eq(is_open)]
                 with m.If((phase == CLOSE_AT) & behind):
                     m.d.comb += command.eq(Command.PRECHARGE)
-                    m.d.sync += [pins.a.eq(0), pins.ba.eq(row[:bank_bits] - 1), behind.eq(0)]
+                    m.d.sync += behind.eq(0)
 
             with m.State("Close"):
+                address(0, ALL_BANKS)
                 with m.If(done & (ras == 0)):
                     precharge_all()
                     m.next = "Idle"

@@ -154,7 +154,7 @@ class MatVec(wiring.Component):
         with m.If(ends):
             m.d.sync += [group.eq(0), at_top.eq(single), streaming.eq(0), busy.eq(~last)]
         with m.If(take):
-            m.d.sync += [first.eq(start), last.eq(final), left.eq(cols - config.block_cols)]
+            m.d.sync += [first.eq(~busy), last.eq(final), left.eq(cols - config.block_cols)]
         with m.If(delay(m, take, settle_cycles(config), reset=True, name="settled")):
             m.d.sync += streaming.eq(1)
         with m.If(start):

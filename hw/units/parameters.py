@@ -6,16 +6,21 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from terngen.hw.contract.config import EMBEDDING_BITS, PARAMETER_BITS, Config
+from terngen.hw.contract.config import PARAMETER_BITS, Config
 from terngen.hw.contract.formats import FloatFormat
 from terngen.hw.stream import delay
 
-__all__ = ["PUSH_CYCLES", "READ_LATENCY", "Parameters", "ParametersSignature"]
+__all__ = ["PUSH_CYCLES", "READ_LATENCY", "Parameters", "ParametersSignature", "group_width"]
 
 #: Cycles from a group to its codes.
 READ_LATENCY = 4
 #: Cycles from the last beat of a vector to :attr:`ParametersSignature.ready`.
 PUSH_CYCLES = 1
+
+
+def group_width(config: Config) -> int:
+    """Bits of a lane group of the wider elements."""
+    return config.lanes * max(PARAMETER_BITS, config.embedding_bits)
 
 
 class ParametersSignature(wiring.Signature):
@@ -84,8 +89,8 @@ class Parameters(wiring.Component):
         config = self._config
 
         # A lane group is a part of a beat, or several beats, each in a memory of its own.
-        group_width = config.lanes * PARAMETER_BITS
-        side_bits   = max(0, ceil_log2(group_width) - ceil_log2(config.beat_bits))
+        width       = group_width(config)
+        side_bits   = max(0, ceil_log2(width) - ceil_log2(config.beat_bits))
         place_bits  = max(1, ceil_log2(self._beats), side_bits)
         stores      = []
         for side in range(1 << side_bits):
@@ -101,12 +106,13 @@ class Parameters(wiring.Component):
         full   = Signal(2)          # whole vectors, by bank
         place  = Signal(place_bits)
         left   = Signal(range(self._beats + 1))
+        some   = Signal()           # beats are to come; from a register, as the tape waits for it
         free   = Signal()
         taken  = Signal()
         m.d.comb += [
             free.eq(~full.bit_select(back, 1)),
-            self.command.ready.eq((left == 0) & free),
-            self.i.ready.eq(left != 0),
+            self.command.ready.eq(~some & free),
+            self.i.ready.eq(some),
             taken.eq(self.i.valid & self.i.ready),
         ]
         for side, (write, _) in enumerate(stores):
@@ -117,42 +123,50 @@ class Parameters(wiring.Component):
             ]
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += left.eq(self.command.payload)
+            m.d.sync += some.eq(1)
             m.d.sync += place.eq(0)
         with m.If(taken):
             m.d.sync += left.eq(left - 1)
             m.d.sync += place.eq(place + 1)
             with m.If(left == 1):
+                m.d.sync += some.eq(0)
                 m.d.sync += full.bit_select(back, 1).eq(1)
                 m.d.sync += back.eq(~back)
 
-        # Reading: a beat holds several lane groups, of which one is selected after the memory. Of an embedding row
-        # in a format of its own it holds twice as many, of which two are selected first.
+        # Reading: a beat holds several lane groups, of which one is selected after the memory. Where parameters and
+        # embedding rows are of different width it holds twice as many of the narrow ones, of which two are selected
+        # first.
         m.d.comb += self.o.ready.eq(full.bit_select(front, 1))
         with m.If(self.o.pop):
             m.d.sync += full.bit_select(front, 1).eq(0)
             m.d.sync += front.eq(~front)
 
         fmt         = config.path
-        narrow      = self.o.row if config.embedding is not None else C(0, 1)
+        narrow      = C(0, 1)
+        if config.embedding_bits != PARAMETER_BITS:
+            narrow  = self.o.row ^ (config.embedding_bits > PARAMETER_BITS)
         group       = Mux(narrow, self.o.group >> 1, self.o.group)
-        step_bits   = max(0, ceil_log2(config.beat_bits) - ceil_log2(group_width))
+        step_bits   = max(0, ceil_log2(config.beat_bits) - ceil_log2(width))
         for _, read in stores:
             m.d.comb += read.addr.eq(Cat((group >> step_bits)[:place_bits - side_bits], front))
         beat = delay(m, Cat(read.data for _, read in stores), name="beat")
         if step_bits:
             step  = delay(m, group[:step_bits], 2, name="step")
-            words = Array(beat[index * group_width:(index + 1) * group_width]
+            words = Array(beat[index * width:(index + 1) * width]
                           for index in range(1 << step_bits))
             beat  = delay(m, words[step], name="selected")
         else:
             beat = delay(m, beat)
 
         half = delay(m, self.o.group[0], READ_LATENCY - 1, name="half")
+        kinds = sorted({(PARAMETER_BITS, fmt.parameter), (config.embedding_bits, config.embedding_format)},
+                       key=lambda kind: kind[0])
         for lane in range(config.lanes):
-            code = _convert(fmt.parameter, fmt, beat.word_select(lane, PARAMETER_BITS))
-            if config.embedding is not None:
-                octets = beat.word_select(half, group_width // 2).word_select(lane, EMBEDDING_BITS)
-                code   = Mux(narrow, _convert(config.embedding, fmt, octets), code)
+            *narrower, (bits, wider) = kinds
+            code = _convert(wider, fmt, beat.word_select(lane, bits))
+            for bits, source in narrower:
+                word = beat.word_select(half, width // 2).word_select(lane, bits)
+                code = Mux(narrow, _convert(source, fmt, word), code)
             m.d.comb += self.o.codes[lane].eq(delay(m, code, name="code"))
         return m
 

@@ -177,5 +177,5 @@ class Sums(wiring.Component):
                 # A block RAM is slow to answer: its word meets a register before it goes anywhere.
                 words.append(delay(m, read_port.data, name=f"answer_{number}_{place}"))
             answers.append(Cat(words).word_select(part, config.acc_width * config.lanes))
-        m.d.sync += drain.sums.eq(Array(answers)[slot])
+        m.d.comb += drain.sums.eq(delay(m, Array(answers)[slot], name="sums"))
         return m

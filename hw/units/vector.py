@@ -42,7 +42,7 @@ _READ = 2
 
 
 def command_layout(config: Config) -> data.StructLayout:
-    """A descriptor; the slot is that of an embedding row."""
+    """A descriptor, and the slot of an embedding row, which is a parameter vector as well."""
     return data.StructLayout({"descriptor": Descriptor, "slot": config.slot_bits})
 
 
@@ -173,6 +173,11 @@ class Vector(wiring.Component):
         Where codes go.
     top_slot, top_place, top_row, top_sum, scales
         Results: candidates as in :class:`Sampler`, and the scale of the logits of each slot.
+    look
+        Lane group of the residual vectors of all slots, one behind the other, to be seen.
+    seen
+        That group, ``LOOK_LATENCY`` cycles later while nothing is being executed. Only of a machine that has
+        `readable` vectors.
     trace : ``Out(...)``
         See :mod:`terngen.hw.contract.trace`.
     idle : ``Out(1)``
@@ -235,6 +240,8 @@ class Vector(wiring.Component):
             "top_row":       Out(32),
             "top_sum":       Out(signed(config.acc_width)),
             "scales":        Out(data.ArrayLayout(fmt.width, config.slots)),
+            "look":          In(range(config.slots * config.groups(config.hidden))),
+            "seen":          Out(data.ArrayLayout(fmt.width, config.lanes)),
 
             "trace":         Out(wiring.Signature({
                 "valid": Out(1),
@@ -242,6 +249,9 @@ class Vector(wiring.Component):
             })),
             "idle":          Out(1),
         })
+
+    #: Cycles from `look` to `seen`: the address is registered.
+    LOOK_LATENCY = 1 + _READ
 
     def cycles(self, op: Op, length: int, *, active: int, last: bool = False) -> int:
         """See :meth:`Timing.cycles`."""
@@ -267,7 +277,7 @@ class Vector(wiring.Component):
         ]
         m.d.comb += [
             drains.eq(_any(op, DRAINS)),
-            weighted.eq(descriptor.weighted | (op == Op.EMBED)),
+            weighted.eq(descriptor.weighted),
         ]
 
         flags     = {}
@@ -342,7 +352,8 @@ class Vector(wiring.Component):
         with m.If(clears):
             m.d.sync += row.eq(0)
         term = Signal()     # the last term of a sum of squares is offered
-        with m.FSM():
+        pops = delay(m, weighted, name="pops")
+        with m.FSM() as fsm:
             with m.State("Idle"):
                 m.d.comb += self.idle.eq(~self.command.valid)
                 m.d.sync += [
@@ -440,7 +451,7 @@ class Vector(wiring.Component):
                 m.d.comb += [
                     self.command.ready.eq(1),
                     self.sums.pop.eq(flag(*DRAINS)),
-                    self.weights.pop.eq(weighted),
+                    self.weights.pop.eq(pops),
                     self.codes.push.eq(flag(Op.QUANTISE)),
                 ]
                 with m.If(flag(Op.LOGITS)):
@@ -450,9 +461,10 @@ class Vector(wiring.Component):
         # Points of the pipeline: bit k of `alive` is a group that entered k + 1 cycles ago.
         y_after, codes_after, square_after, end_after = self._y, self._codes, self._square, self._leave
         depth     = max(self._result.values()) + end_after
-        alive     = Signal(depth)
-        # What has left is forgotten, before the next pass begins.
-        m.d.sync += alive.eq(Mux(delay(m, scalars, reset=True, name="left"), 0, Cat(issue, alive)))
+        # What has left is forgotten, before the next pass begins, and so is everything after a reset.
+        left      = Signal(init=1)
+        alive     = Signal(depth, reset_less=True)
+        m.d.sync += [left.eq(scalars), alive.eq(Mux(left, 0, Cat(issue, alive)))]
         entered   = Cat(issue, alive)                               # bit k: k cycles ago
 
         def at(cycles, *ops):
@@ -484,13 +496,17 @@ class Vector(wiring.Component):
             return count
 
         # Buffers: each has one place in the pipeline where it is read, and one where it is written.
-        def buffer(name, base, depth, read_valid, write_valid, write_data):
+        def buffer(name, base, depth, read_valid, write_valid, write_data, look=None):
             # A pass reads a group before it writes it.
             m.submodules[name] = words = memory.Memory(shape=lanes * width, depth=depth, init=[],
                                                        attrs={"no_rw_check": 1})
             read, write = words.read_port(), words.write_port()
+            place = counter(read_valid, f"{name}_read", base)
+            if look is not None:
+                with m.If(fsm.ongoing("Idle")):                     # between passes anybody may look
+                    m.d.sync += place.eq(look)
             m.d.comb += [
-                read.addr.eq(counter(read_valid, f"{name}_read", base)),
+                read.addr.eq(place),
                 write.addr.eq(delay(m, counter(write_valid, f"{name}_write", base), name=f"{name}_to")),
                 write.data.eq(delay(m, write_data, name=f"{name}_data")),
                 write.en.eq(delay(m, write_valid, reset=True, name=f"{name}_en")),
@@ -507,7 +523,9 @@ class Vector(wiring.Component):
         m.d.comb += x_read.eq(at(self._v - _READ, Op.RESIDUAL) | at(buffered, Op.SCAN, Op.SQUARE))
         m.d.comb += x_write.eq(result(0, (Op.RESIDUAL, Op.EMBED)))
         x = buffer("x", hidden_base, slots * config.groups(config.hidden), x_read, x_write,
-                   Mux(flag(Op.EMBED), self.weights.codes.as_value(), Cat(r)))
+                   Mux(flag(Op.EMBED), self.weights.codes.as_value(), Cat(r)), self.look if config.readable else None)
+        if config.readable:
+            m.d.comb += self.seen.as_value().eq(Cat(x))
 
         t0_read  = Signal()
         t0_write = Signal()
@@ -539,7 +557,7 @@ class Vector(wiring.Component):
         m.d.comb += [
             recurrence.start.eq(started),
             recurrence.base.eq(state_base + descriptor.place),
-            recurrence.clear.eq(self.clear.bit_select(slot, 1)),
+            recurrence.clear.eq(delay(m, self.clear.bit_select(slot, 1), name="clear")),
             recurrence.read.eq(at(self._silu - recurrence.C_DELAY, Op.MLGRU)),
         ]
 

@@ -11,8 +11,8 @@ from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 from cocotb.utils import get_sim_time
 
 from terngen.hw.contract import tape
-from terngen.hw.contract.config import PARAMETER_BITS, Config
-from terngen.hw.units.parameters import PUSH_CYCLES, READ_LATENCY
+from terngen.hw.contract.config import Config
+from terngen.hw.units.parameters import PUSH_CYCLES, READ_LATENCY, group_width
 from terngen.sim.cocotb_stream import CLOCK_PERIOD_NS, Source, reset
 
 CONFIG = Config.from_dict(json.loads(os.environ["CONFIG"]))
@@ -26,6 +26,8 @@ class Vector:
 
     def __init__(self, length: int):
         self.is_row = bool(rng.integers(2))
+        if self.is_row:
+            length = min(length, CONFIG.hidden)
         fmt    = CONFIG.embedding_format if self.is_row else CONFIG.path.parameter
         words  = rng.integers(0, 1 << fmt.width, length)
         # Of some the exponent field is zero, which makes all of them zero.
@@ -36,7 +38,7 @@ class Vector:
                        for place in range(0, len(octets), size)]
         padded      = CONFIG.groups(length) * CONFIG.lanes
         unpack      = tape.unpack_embedding if self.is_row else tape.unpack_parameters
-        self.groups = unpack(CONFIG, octets.ljust(2 * padded, b"\0"), padded).reshape(-1, CONFIG.lanes)
+        self.groups = unpack(CONFIG, octets.ljust(4 * padded, b"\0"), padded).reshape(-1, CONFIG.lanes)
 
 
 class Harness:
@@ -84,7 +86,7 @@ class Harness:
 
 def draw(count: int) -> list[Vector]:
     """Vectors of any length; of whole lane groups, as they are in machines, where a beat does not fill one."""
-    least   = CONFIG.lanes if CONFIG.lanes * PARAMETER_BITS > CONFIG.beat_bits else 1
+    least   = CONFIG.lanes if group_width(CONFIG) > CONFIG.beat_bits else 1
     lengths = [rng.choice([1, CONFIG.lanes, CONFIG.wide, rng.integers(1, CONFIG.wide + 1)]) for _ in range(count)]
     return [Vector(int(-(-length // least) * least)) for length in lengths]
 

@@ -9,7 +9,7 @@ from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Play
-from terngen.hw.control.player import SETTLE_CYCLES, cycles
+from terngen.hw.control.player import IDLE_CYCLES, SETTLE_CYCLES, cycles
 from terngen.hw.control.sequencer import segment_layout
 from terngen.sim.cocotb_stream import Sink, reset
 
@@ -84,7 +84,8 @@ class Harness:
             dut.go.value = not plays.done() and rng.random() < 0.2      # nobody minds
             await ReadOnly()
         await RisingEdge(dut.clk)
-        assert self.idle[-2 - SETTLE_CYCLES:-2] == [True] * SETTLE_CYCLES
+        end = -2 - IDLE_CYCLES
+        assert self.idle[end - SETTLE_CYCLES:end] == [True] * SETTLE_CYCLES
         assert plays.done(), "A step ended before all was asked for"
         assert segments.done(), "A step ended before all was announced"
         for (start, beats, embed, slot), play, segment in zip(step.segments, await plays, await segments):

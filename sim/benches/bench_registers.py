@@ -17,12 +17,14 @@ from terngen.hw.control.decode import READ_LATENCY as HISTORY_LATENCY
 from terngen.hw.control.registers import Registers
 from terngen.hw.units.sampler import PLACE_LATENCY
 from terngen.hw.units.sums import READ_LATENCY
+from terngen.hw.units.vector import Vector
 from terngen.sim.cocotb_stream import Sink, Source, encode, reset
 
 CONFIG = Config.from_dict(json.loads(os.environ["CONFIG"]))
 WORD   = (1 << 32) - 1
 SUMS   = data.ArrayLayout(signed(CONFIG.acc_width), CONFIG.lanes)
 SCALES = data.ArrayLayout(CONFIG.path.width, CONFIG.slots)
+GROUP  = data.ArrayLayout(CONFIG.path.width, CONFIG.lanes)
 #: Registers that keep what is written, and their width.
 SET = {Reg.MASK: CONFIG.slots, Reg.RESET: CONFIG.slots,
        **dict.fromkeys([Reg.EMBED_START, Reg.EMBED_BEATS, Reg.PLAY_START, Reg.PLAY_COUNT, Reg.HIDDEN, Reg.VOCAB,
@@ -44,24 +46,27 @@ class Machine:
         self.counts = dict.fromkeys([Reg.CYCLES, *COUNTERS.values()], 0)
         self.sums   = [[rng.getrandbits(CONFIG.acc_width) - (1 << CONFIG.acc_width - 1) for _ in range(CONFIG.rows)]
                        for _ in range(CONFIG.slots)]
+        self.x      = [[rng.getrandbits(CONFIG.path.width) for _ in range(CONFIG.hidden)] for _ in range(CONFIG.slots)]
         self.scales = [rng.getrandbits(CONFIG.path.width) for _ in range(CONFIG.slots)]
         self.top    = [[(rng.getrandbits(32), rng.getrandbits(CONFIG.acc_width) - (1 << CONFIG.acc_width - 1))
                         for _ in range(CONFIG.top_k)] for _ in range(CONFIG.slots)]
         self.history = {}           # by place, what was chosen
         dut.scales.value = encode(self.scales, SCALES)
         for name in ("busy", "fault", "checking", "crc", "done", "history_token", "top_row", "top_sum", "sums",
-                     *COUNTERS):
+                     "seen", *COUNTERS):
             getattr(dut, name).value = 0
         cocotb.start_soon(self._run())
 
     async def _run(self):
         dut, asked = self.dut, deque([(0, 0)] * (READ_LATENCY - 1))
+        looks  = deque([0] * (Vector.LOOK_LATENCY - 1))
         places = deque([0] * (HISTORY_LATENCY - 1))
         tops   = deque([(0, 0)] * (PLACE_LATENCY - 1))
         while True:
             await ReadOnly()
             go = int(dut.go.value)
             asked.append((int(dut.sums_slot.value), int(dut.sums_group.value)))
+            looks.append(int(dut.look.value))
             tops.append((int(dut.top_slot.value), int(dut.top_place.value)))
             places.append(int(dut.history_place.value))
             await RisingEdge(dut.clk)
@@ -83,6 +88,7 @@ class Machine:
                 self.counts[reg] += event and self.left > 0 and not fault
             slot, group = asked.popleft()
             dut.sums.value = encode(self.group(slot, group), SUMS)
+            dut.seen.value = encode(self.vector(looks.popleft()), GROUP)
             dut.history_token.value = self.history.get(places.popleft(), 0)
             row, total = self.candidate(*tops.popleft())
             dut.top_row.value, dut.top_sum.value = row, total
@@ -90,6 +96,10 @@ class Machine:
     def group(self, slot: int, group: int) -> list[int]:
         row = group * CONFIG.lanes
         return (self.sums[slot % CONFIG.slots] + [0] * CONFIG.lanes)[row:row + CONFIG.lanes] or [0] * CONFIG.lanes
+
+    def vector(self, group: int) -> list[int]:
+        place = group * CONFIG.lanes
+        return sum(self.x, [])[place:place + CONFIG.lanes] or [0] * CONFIG.lanes
 
     def candidate(self, slot: int, place: int) -> tuple[int, int]:
         return self.top[slot % CONFIG.slots][place] if place < CONFIG.top_k else (0, 0)
@@ -259,6 +269,8 @@ async def shows_results_and_sums(dut, stall):
             expected.append((regs.result_address(slot, regs.RESULT_TOP + 2 * place + 1), total & WORD))
         for row in range(CONFIG.rows):
             expected.append((regs.sum_address(CONFIG, slot, row), machine.sums[slot][row] & WORD))
+        for element in range(CONFIG.hidden if CONFIG.readable else 0):
+            expected.append((regs.vector_address(CONFIG, slot, element), machine.x[slot][element]))
     # There is nothing behind the last candidate and the last slot.
     words = regs.RESULT_STRIDE // 4
     expected += [(regs.result_address(slot, word), 0) for slot in range(CONFIG.slots)

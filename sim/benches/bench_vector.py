@@ -157,7 +157,7 @@ async def equals_golden_machine(dut, i_stall, o_stall):
         rows.front = lambda slot, group: pack(groups[slot % config.slots][group % len(widened)],
                                               config.acc_width)
         dut.sums__tags.value = pack(fields["tags"], fmt.width)
-        needs["weights"] = bool(fields["weighted"]) or is_row
+        needs["weights"] = bool(fields["weighted"])
         needs["sums"]    = fields["opcode"] in DRAINS
         needs["codes"]   = fields["opcode"] is Op.QUANTISE
         plain = {name: fields[name] for name in fields if name not in ("parameters", "sums", "tags")}
@@ -191,7 +191,7 @@ async def equals_golden_machine(dut, i_stall, o_stall):
                 known[numbers[slot], state] = True
         dut.clear.value = sum(1 << slot for slot in clear)
         for slot in on:
-            row = {"opcode": Op.EMBED, "length": hidden, "weighted": 0, "tags": [0] * config.slots,
+            row = {"opcode": Op.EMBED, "length": hidden, "weighted": 1, "tags": [0] * config.slots,
                    "parameters": formats.from_float(
                        config.embedding_format, np.random.default_rng(rng.getrandbits(32)).normal(0, 1, hidden)),
                    "sums": np.zeros((config.slots, hidden), np.int64)}
@@ -256,4 +256,10 @@ async def equals_golden_machine(dut, i_stall, o_stall):
             assert dut.top_sum.value.to_signed() == golden.top_sum[slot, index]
         scale = int(dut.scales.value) >> fmt.width * slot & (1 << fmt.width) - 1
         assert scale == golden.scale[slot]
+    for group in range(config.slots * config.groups(config.hidden) if config.readable else 0):
+        dut.look.value = group
+        await ClockCycles(dut.clk, Vector.LOOK_LATENCY)
+        await FallingEdge(dut.clk)
+        seen = int(dut.seen.value)
+        assert seen == pack(golden.x.reshape(-1, config.lanes)[group], fmt.width), f"Group {group}"
     assert regs.RESULT_TOP + 2 * config.top_k <= regs.RESULT_STRIDE // 4

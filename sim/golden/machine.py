@@ -103,6 +103,7 @@ class GoldenMachine:
         self.observe: Callable[[Event], None] | None = None
         #: Called with the name of a site and the operands of its products, which can be broadcast.
         self.observe_products: Callable[[str, Codes, Codes], None] | None = None
+        self._walked:     set[tape.Mark] = set()
         self._steps:      dict[tape.Mark, list[_Step]] = {}
         self._matrices:   dict[tuple[int, int, int], np.ndarray] = {}
         self._parameters: dict[tuple[int, int], Codes] = {}
@@ -137,8 +138,14 @@ class GoldenMachine:
         self._row    = 0
         self._fresh  = np.zeros(count, np.bool_)        # slots that take their state as zero
 
-    def forget(self) -> None:
-        """Drop what was decoded from the image, because it has changed."""
+    def forget(self, changed: range | None = None) -> None:
+        """Drop what was decoded from the image, because it has changed; or these octets of it, if they were."""
+        size = self.config.beat_bytes
+        if changed is not None and not any(mark.start * size < changed.stop
+                                           and changed.start < (mark.start + mark.count) * size
+                                           for mark in self._walked):
+            return
+        self._walked.clear()
         self._steps.clear()
         self._matrices.clear()
         self._parameters.clear()
@@ -208,6 +215,7 @@ class GoldenMachine:
         if mark in self._steps:
             yield from self._steps[mark]
             return
+        self._walked.add(mark)
         steps = []
         for step in tape.walk(self.config, self.image, mark):
             steps.append(step)

@@ -30,13 +30,13 @@ def cached(tmp_path, monkeypatch):
 @pytest.fixture
 def compilations(monkeypatch):
     """Conversions that were made."""
-    made, compile_tape = [], models.compile_tape
+    made, compile_pieces = [], models.compile_pieces
 
-    def counted(checkpoint, config, path, **options):
+    def counted(checkpoint, config, paths, **options):
         made.append(config)
-        return compile_tape(checkpoint, config, path, **options)
+        return compile_pieces(checkpoint, config, paths, **options)
 
-    monkeypatch.setattr(models, "compile_tape", counted)
+    monkeypatch.setattr(models, "compile_pieces", counted)
     return made
 
 
@@ -48,6 +48,21 @@ def test_converted_once(folder, cached, compilations):
     assert bytes(first.image) == bytes(second.image)
     assert first.tokenizer == (folder / "tokenizer.json").read_bytes()
     assert first.model["name"] == "model"
+
+
+def test_pieces_apart(folder, cached, compilations):
+    """Pieces are kept together, beside the whole model."""
+    models.open_model(folder)
+    for _ in range(2):
+        tapes = models.open_pieces([folder], 2)
+        assert [tape.model["piece"]["number"] for tape in tapes] == [0, 1]
+    assert len(compilations) == 2
+    assert len(cached()) == 3
+    # Of another conversion, say: then both are made again.
+    [first] = [path for path in cached() if path.name.endswith(".1of2.tape")]
+    first.unlink()
+    models.open_pieces([folder], 2)
+    assert len(compilations) == len(cached()) == 3
 
 
 def test_machines_apart(folder, cached, compilations):
@@ -190,6 +205,12 @@ def test_tape_wrong(tiny_tape, tmp_path, change, message):
     ({"embedding_beats": 1},     r" has embedding rows of 1 beats, the model needs 16$"),
     ({"embedding_start": -1},    r" must give embedding_start of its model as a number, not -1$"),
     ({"eos_token_id": 128},      r" must give eos_token_id of its model as null or a token below 128, not 128$"),
+    ({"piece": "first"},         r" must give number, pieces and family of its piece, not 'first'$"),
+    ({"piece": {"number": 2, "pieces": 2, "family": ""}}, r" must give number, pieces and family of its piece, not "),
+    ({"piece": {"number": 1, "pieces": 2, "family": ""}},
+     r" must take residual vectors in the format of the path \(e6m11\), not e6m9$"),
+    ({"piece": {"number": 0, "pieces": 2, "family": ""}},
+     r" must be for a machine whose residual vectors can be read, because another piece needs them$"),
     ({"bos_token_id": True},     r" must give bos_token_id of its model as null or a token below 128, not True$"),
 ])
 def test_tape_of_nonsense(tiny_tape, tmp_path, change, message):

@@ -32,7 +32,8 @@ def memories(fragment, path=()):
     {"beat_bits": 16, "row_lanes": 1, "lanes": 1, "prefetch": 1024},
     {"beat_bits": 32, "lanes": 8},
     {"beat_bits": 128, "row_lanes": 4, "lanes": 2, "slots": 2, "history": 64},
-], ids=["tree", "tables", "triples", "narrow", "lanes", "parts"])
+    {"beat_bits": 16, "lanes": 2, "embedding": Config().path, "readable": True},
+], ids=["tree", "tables", "triples", "narrow", "lanes", "parts", "linked"])
 def test_stores(changes):
     """Every memory of a machine is on the list, and nothing else."""
     config = Config(**SMALL, **changes)

@@ -36,6 +36,20 @@ def test_loading_fills_the_wire(root):
     assert len(tape.image) * 40 / cycles >= 0.9
 
 
+def test_attainment(root):
+    """A whole token with its head, out of the SDRAM behind the pins: at least 95 % of what they could give."""
+    board = "ulx3s-85f:sdram"
+    tape  = tape_on(chosen(board), root / "models/fairy-5m", None)
+    with Bench(tape, board=board, onchip=tape) as bench:
+        assert not bench.device.damaged()
+        [step]  = greedy(bench.device, 1, seed=1)
+        outcome = bench.gate()
+    assert (outcome["gate"], outcome["mismatches"]) == ("pass", 0)
+    words = step.beats * tape.config.beat_bits // find(board)[0].memories["sdram"].chip.width
+    assert step.beats == tape.beats - tape.section("embedding").count + tape.model["embedding_beats"]
+    assert words / step.cycles >= 0.95
+
+
 def test_pins(root):
     """A system has the pins of its parts."""
     board, _ = find("ulx3s-85f")
@@ -52,4 +66,4 @@ def test_real_time(root):
     tape = tape_on(chosen("ulx3s-85f:sdram"), root / "tests/data/reference/tiny", None)
     real = virtual_board(tape.config, "ulx3s-85f:sdram", image=bytes(64), real_time=True)
     Fragment.get(real, None)
-    assert real._divisor == round(board.clock_of(memory) / board.link.baud) == 27
+    assert real._divisor == round(board.clock_of(memory) / board.link.baud) == 40

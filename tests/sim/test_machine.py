@@ -14,7 +14,6 @@ import pytest
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError
 from terngen.hw import estimate
-from terngen.hw.contract import regs
 from terngen.hw.contract.config import ArrayVariant, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
 from terngen.hw.contract.tape import Op, pack_descriptor, walk
@@ -279,7 +278,6 @@ def test_comes_with_model(make_tape, bench):
     """A machine that a bitstream makes: nobody loads it, and it goes on by itself, in as many cycles as foretold."""
     tape     = make_tape("tests/data/reference/tiny", "onchip", beat_bits=256, lanes=4)
     machine  = bench(tape, load=False, onchip=tape)
-    machine.checked.golden.write(regs.TAPE_BASE, tape.image.tobytes())
     made     = list(machine.device.decode({0: 3}, 5, reset=[0]))
     [counted] = machine.device.counters
     outcome  = machine.gate()

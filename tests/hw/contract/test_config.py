@@ -28,9 +28,12 @@ from terngen.hw.contract.formats import FloatFormat, Multiplier
     ({"top_k": 16},               r"^Top-k must be from 1 to 15, not 16$"),
     ({"path": FloatFormat(8, 15)}, r"^Path format must have at most 23 bits, not 24$"),
     ({"embedding": FloatFormat(4, 4)},
-     r"^Embedding format must have at most 8 bits, and no field longer than that of the path \(e6m11\), not e4m4$"),
-    ({"embedding": FloatFormat(6, 1), "path": FloatFormat(5, 7)}, r"^Embedding format .* \(e5m7\), not e6m1$"),
-    ({"embedding": FloatFormat(2, 5), "path": FloatFormat(5, 4)}, r"^Embedding format .* \(e5m4\), not e2m5$"),
+     r"^Embedding format must have at most 8 bits, and no field longer than that of the path \(e6m11\), or be "
+     r"that one, not e4m4$"),
+    ({"embedding": FloatFormat(6, 11), "wide": 508},
+     r"^Wide must be at least twice hidden \(256\) for embedding rows in the format of the path, not 508$"),
+    ({"embedding": FloatFormat(6, 1), "path": FloatFormat(5, 7)}, r"^Embedding format .* \(e5m7\), or be that one, not e6m1$"),
+    ({"embedding": FloatFormat(2, 5), "path": FloatFormat(5, 4)}, r"^Embedding format .* \(e5m4\), or be that one, not e2m5$"),
     ({"path": FloatFormat(4, 3), "sites": Sites(glu=Multiplier("lmul-8"))},
      r"^Offset of lmul-8 must be less than one \(8 steps\) in e4m3, not 8$"),
 ])
@@ -47,6 +50,8 @@ def test_size_wrong(change, message):
     ({"history": 512},            r"^history of a machine with a processor must be at most 256, not 512$"),
     ({"path": FloatFormat(6, 8)}, r"^Path format of a machine with a processor must be e6m9, not e6m8$"),
     ({"sites": Sites(silu=Multiplier("lmul"))}, r"^Multipliers of a machine with a processor must be exact$"),
+    ({"readable": True},          r"^Machine with a processor cannot be one of several that share a model$"),
+    ({"embedding": FloatFormat(6, 9), "wide": 512}, r"^Machine with a processor cannot be one of several"),
 ])
 def test_processor_wrong(change, message):
     with pytest.raises(ValueError, match=message):
@@ -80,6 +85,14 @@ def test_dict_round_trip(name):
         config = dataclasses.replace(config, sites=Sites.all(Multiplier("lmul")), slots=3)
     assert Config.from_dict(config.to_dict()) == config
     assert Config.from_dict(config.to_dict()).digest == config.digest
+    if config.control is Control.UNITS:
+        linked = dataclasses.replace(config, embedding=config.path, readable=True, wide=2 * config.hidden)
+        assert Config.from_dict(linked.to_dict()) == linked
+
+
+def test_readable_wrong():
+    with pytest.raises(TypeError, match=r"^readable must be true or false, not 1$"):
+        Config(readable=1)
 
 
 def test_digest_depends_on_everything():
@@ -88,6 +101,7 @@ def test_digest_depends_on_everything():
                {"beat_bits": 128}, {"row_lanes": 4}, {"lanes": 4}, {"slots": 2}, {"hidden": 128}, {"wide": 2048},
                {"rows": 2048}, {"state": 4096}, {"prefetch": 128}, {"top_k": 4},
                {"path": FloatFormat(8, 7)}, {"embedding": FloatFormat(4, 3)}, {"embedding": FloatFormat(5, 2)},
+               {"embedding": FloatFormat(6, 11)}, {"readable": True},
                {"sites": Sites(silu=Multiplier("lmul"))}]
     digests = {base.digest, *(dataclasses.replace(base, **change).digest for change in changes)}
     assert len(digests) == 1 + len(changes)

@@ -20,10 +20,15 @@ from terngen.sim.verilog import run_bench
     (16, 1, 12, "e6m11", "e4m3"),       # a beat is two lane groups of an embedding row
     (64, 2, 28, "e6m11", "e4m3"),
     (64, 4, 40, "e4m5", "e4m2"),        # no field of eight bits, and an exponent as long as that of the path
+    (16, 1, 12, "e6m11", "e6m11"),      # an element of an embedding row is two beats
+    (64, 2, 28, "e6m11", "e6m11"),
+    (32, 4, 16, "e8m7",  "e8m7"),
+    (128, 1, 40, "e4m5", "e4m5"),
     (16, 4, 36, "e6m11", None),
     (32, 8, 16, "e6m11", None),
 ])
 def test_parameters(beat_bits, lanes, wide, path, embedding):
-    config = Config(beat_bits=beat_bits, lanes=lanes, hidden=wide, wide=wide, rows=wide,
+    hidden = wide // 2 if embedding == path else wide
+    config = Config(beat_bits=beat_bits, lanes=lanes, hidden=hidden, wide=wide, rows=wide,
                     path=FloatFormat.parse(path), embedding=embedding and FloatFormat.parse(embedding))
     run_bench(Parameters(config), "bench_parameters", env={"CONFIG": json.dumps(config.to_dict())})

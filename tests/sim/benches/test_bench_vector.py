@@ -13,9 +13,9 @@ SMALL = Config(beat_bits=64, lanes=2, hidden=8, wide=12, rows=12, state=24, top_
 
 @pytest.mark.parametrize("changes", [
     {},
-    {"slots": 3},
+    {"slots": 3, "readable": True},
     {"lanes": 1, "path": FloatFormat(8, 7), "sites": Sites.all(Multiplier("lmul"))},
-    {"lanes": 4, "slots": 2, "top_k": 1, "embedding": FloatFormat(4, 3),
+    {"lanes": 4, "slots": 2, "readable": True, "top_k": 1, "embedding": FloatFormat(4, 3),
      "sites": Sites(gate=Multiplier("lmul"), square=Multiplier("lmul"))},
 ], ids=["one-slot", "three-slots", "lmul", "mixed"])
 def test_vector(changes):
