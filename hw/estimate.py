@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from terngen.hw.contract.config import Config
+from terngen.hw.contract.config import Config, Control
 from terngen.hw.contract.tape import DRAINS, Op, descriptor_beats
 from terngen.hw.control import decode, player, sequencer
 from terngen.hw.memory import Queue
@@ -32,7 +32,7 @@ from terngen.hw.units.matvec import TAKE_CYCLES, pause_cycles
 from terngen.hw.units.sums import LEAD_CYCLES, PUSH_CYCLES, REUSE_CYCLES
 from terngen.hw.units.vector import Timing
 
-__all__ = ["Source", "Step", "step"]
+__all__ = ["Array", "Source", "Step", "Tape", "step"]
 
 #: Before anything that a step does.
 _LONG_AGO = -(1 << 62)
@@ -138,7 +138,7 @@ class _Piece:
                                           key=lambda after: self.cycle(first + after) >= cycle + after)
 
 
-class _Tape:
+class Tape:
     """Source and prefetch FIFO: when beats can be had.
 
     With ``given`` and ``taken`` the cycles in which a beat enters and leaves the FIFO, a beat can be taken
@@ -236,6 +236,94 @@ class _Tape:
             self._row = (address + piece.end - piece.first - 1) // source.row_beats
 
 
+class Array:
+    """The ternary array, with its queues of codes and sums.
+
+    Parameters
+    ----------
+    config : :class:`Config`
+        The machine.
+    tape : :class:`Tape`
+        Where its beats come from.
+    """
+
+    def __init__(self, config: Config, tape: Tape):
+        self._config  = config
+        self._tape    = tape
+        self._load    = load_cycles(config)
+        self._settle  = settle_cycles(config)
+        self._pause   = pause_cycles(config)
+        self._sums    = TAKE_CYCLES + latency(config) - LEAD_CYCLES + PUSH_CYCLES
+        # Banks of codes that were filled and let go; banks of sums that were filled and let go.
+        self._pushed:  list[int] = []
+        self._freed:   list[int] = []
+        self._summed:  list[int] = []
+        self._drained: list[int] = []
+        self._block = _LONG_AGO         # cycle in which the array took its last block
+
+    @property
+    def ready(self) -> int:
+        """The first cycle in which there are the sums that come next."""
+        return self._summed[len(self._drained)]
+
+    @property
+    def free(self) -> int:
+        """The first cycle in which there is a bank for codes."""
+        return self._freed[len(self._pushed) - 2] + 1 if len(self._pushed) >= 2 else _LONG_AGO
+
+    @property
+    def idle(self) -> int:
+        """The first cycle in which nothing is multiplied."""
+        return max([_LONG_AGO, *self._summed[-1:]])
+
+    def push(self, cycle: int) -> None:
+        """A bank of codes is complete in that cycle."""
+        self._pushed.append(cycle)
+
+    def pop(self, cycle: int) -> None:
+        """A bank of sums is let go in that cycle."""
+        self._drained.append(cycle)
+
+    def accepts(self, cycle: int) -> int:
+        """The first cycle from that one on in which a matrix is accepted."""
+        # Codes that were there before the step are in registers.
+        codes  = len(self._freed)
+        filled = self._pushed[codes] if codes < len(self._pushed) else _LONG_AGO
+        cycle  = max(cycle, self._block + self._pause, filled + self._load)
+        if len(self._summed) >= 2:
+            cycle = max(cycle, self._drained[len(self._summed) - 2] + 1)
+        return cycle
+
+    def multiply(self, cycle: int, fields: Mapping[str, Any]) -> int:
+        """One matrix, offered in that cycle; the cycle of its last beat."""
+        config, take = self._config, self._tape.take
+        groups = config.row_groups(fields["length"])
+        blocks = config.blocks(fields["place"])
+        cycle  = self.accepts(cycle)
+
+        block = cycle
+        if groups < REUSE_CYCLES:
+            recent = deque([_LONG_AGO] * groups, groups)
+            for number in range(blocks):
+                if number:
+                    block = max(recent[-1], block + self._pause)
+                for group in range(groups):
+                    recent.append(take(1, max(block + self._settle + 1 if not group else 0, recent[0] + REUSE_CYCLES)))
+            end = recent[-1]
+        else:
+            if self._settle or groups < self._pause:
+                for _ in range(blocks - 1):
+                    block = max(take(groups, block + self._settle + 1), block + self._pause)
+            elif blocks > 1:
+                block = take(groups * (blocks - 1), block + 1)
+            end = take(groups, block + self._settle + 1)
+        self._block = block
+        if fields["release"]:
+            self._freed.append(block + TAKE_CYCLES + self._settle)
+        self._summed.append(end + self._sums)
+        return end
+
+
 #: By what decides about latencies; it takes longer to find them than to follow a step.
 _timings: dict[tuple[Any, ...], Timing] = {}
 
@@ -250,17 +338,14 @@ def _timing(config: Config) -> Timing:
 class _Machine:
     """Everything behind the tape. Times are cycles since the start of the step."""
 
-    def __init__(self, config: Config, tape: _Tape, active: int):
+    def __init__(self, config: Config, tape: Tape, active: int):
         self._config  = config
         self._tape    = tape
         self._active  = active
         self._timing  = _timing(config)
         self._pieces  = descriptor_beats(config)
         self._decode  = sequencer.cycles(config, beats=0) - self._pieces
-        self._load    = load_cycles(config)
-        self._settle  = settle_cycles(config)
-        self._pause   = pause_cycles(config)
-        self._sums    = TAKE_CYCLES + latency(config) - LEAD_CYCLES + PUSH_CYCLES
+        self._array   = Array(config, tape)
         self._memo: dict[tuple[Any, ...], int] = {}
         #: Cycles of the sequencer and beats, by opcodes.
         self.cycles_of: collections.Counter[Op] = collections.Counter()
@@ -269,14 +354,8 @@ class _Machine:
         # Of each operation of the vector unit: when it left the memory of the queue, when it was done.
         self._queued: list[int] = []
         self._done:   list[int] = []
-        # Parameter vectors that were taken; banks of codes that were filled and let go; banks of sums that
-        # were filled and let go.
-        self._popped:  list[int] = []
-        self._pushed:  list[int] = []
-        self._freed:   list[int] = []
-        self._summed:  list[int] = []
-        self._drained: list[int] = []
-        self._block = _LONG_AGO         # cycle in which the array took its last block
+        # Parameter vectors that were taken.
+        self._popped: list[int] = []
 
         self._asked  = _LONG_AGO        # cycle in which the source took the last request
         self._waits: deque[tuple[int, int, Iterable[Mapping[str, Any]]]] = deque()
@@ -327,7 +406,7 @@ class _Machine:
         """The first cycle in which nothing is read, multiplied or computed."""
         while self._waits:
             self._segment()
-        return max([_LONG_AGO, self._end + 1, *(done + 1 for done in self._done[-1:]), *self._summed[-1:]])
+        return max([_LONG_AGO, self._end + 1, *(done + 1 for done in self._done[-1:]), self._array.idle])
 
     def _play(self, cycle: int, descriptors: Iterable[Mapping[str, Any]]) -> int:
         """A part of the tape, from the cycle of the first descriptor to that behind the last one."""
@@ -335,7 +414,7 @@ class _Machine:
             begin, beats = cycle, self.beats
             cycle = self._tape.take(self._pieces, cycle) + self._decode
             if fields["opcode"] is Op.MATVEC:
-                cycle = self._matrix(cycle, fields) + 1
+                cycle = self._array.multiply(cycle, fields) + 1
             else:
                 cycle = self._operation(cycle, fields, self._active) + 1
             self.cycles_of[fields["opcode"]] += cycle - begin
@@ -361,18 +440,18 @@ class _Machine:
         if done:
             start = max(start, done[-1] + 1)
         if op in DRAINS:
-            start = max(start, self._summed[len(self._drained)])
-        if op is Op.QUANTISE and len(self._pushed) >= 2:
-            start = max(start, self._freed[len(self._pushed) - 2] + 1)
+            start = max(start, self._array.ready)
+        if op is Op.QUANTISE:
+            start = max(start, self._array.free)
         end = start + self._cycles(op, fields["length"], active, bool(fields.get("last"))) - 1
         self._queued.append(queued)
         done.append(end)
         if weighted:
             self._popped.append(end)
         if op in DRAINS:
-            self._drained.append(end)
+            self._array.pop(end)
         if op is Op.QUANTISE:
-            self._pushed.append(end)
+            self._array.push(end)
         return last
 
     def _cycles(self, *key: Any) -> int:
@@ -380,41 +459,6 @@ class _Machine:
             op, length, active, last = key
             self._memo[key] = self._timing.cycles(op, length, active=active, last=last)
         return self._memo[key]
-
-    def _matrix(self, cycle: int, fields: Mapping[str, Any]) -> int:
-        """One matrix; the cycle of its last beat."""
-        config, take = self._config, self._tape.take
-        groups = config.row_groups(fields["length"])
-        blocks = config.blocks(fields["place"])
-        # Codes that were there before the step are in registers.
-        codes  = len(self._freed)
-        filled = self._pushed[codes] if codes < len(self._pushed) else _LONG_AGO
-        cycle  = max(cycle, self._block + self._pause, filled + self._load)
-        if len(self._summed) >= 2:
-            cycle = max(cycle, self._drained[len(self._summed) - 2] + 1)
-
-        block = cycle
-        if groups < REUSE_CYCLES:
-            recent = deque([_LONG_AGO] * groups, groups)
-            for number in range(blocks):
-                if number:
-                    block = max(recent[-1], block + self._pause)
-                for group in range(groups):
-                    recent.append(take(1, max(block + self._settle + 1 if not group else 0, recent[0] + REUSE_CYCLES)))
-            end = recent[-1]
-        else:
-            if self._settle or groups < self._pause:
-                for _ in range(blocks - 1):
-                    block = max(take(groups, block + self._settle + 1), block + self._pause)
-            elif blocks > 1:
-                block = take(groups * (blocks - 1), block + 1)
-            end = take(groups, block + self._settle + 1)
-        self._block = block
-        if fields["release"]:
-            self._freed.append(block + TAKE_CYCLES + self._settle)
-        self._summed.append(end + self._sums)
-        return end
-
 
 def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: int,
          tokens: Mapping[int, int] | None = None, hidden: int = 0, embedding: tuple[int, int] = (0, 0),
@@ -446,7 +490,13 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
     drawn : sequence of :class:`int`
         Candidates of each slot that draws its next token.
     """
-    machine = _Machine(config, _Tape(config, source, phase), active)
+    tape = Tape(config, source, phase)
+    if config.control is Control.PROGRAM:
+        from terngen.hw.program.timing import run_cycles
+        cycles = run_cycles(config, tape, descriptors, token=None if tokens is None else tokens[0], hidden=hidden,
+                            embedding=embedding, start=start, count=count)
+        return Step(cycles, tape.taken)
+    machine = _Machine(config, tape, active)
     cycle   = 1
     if tokens is not None:
         origin, beats = embedding

@@ -7,13 +7,14 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract import trace
-from terngen.hw.contract.config import Config
+from terngen.hw.contract.config import Config, Control
 from terngen.hw.contract.tape import Play, Tape
 from terngen.hw.control.decode import Decode
 from terngen.hw.control.player import Player
 from terngen.hw.control.registers import Registers
 from terngen.hw.control.sequencer import Sequencer
 from terngen.hw.link.endpoint import Endpoint
+from terngen.hw.program.machine import ProgramMachine
 from terngen.hw.stream import delay
 from terngen.hw.tape.check import TapeCheck
 from terngen.hw.tape.loader import Loader, load_layout
@@ -79,6 +80,9 @@ class Machine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
+        if config.control is Control.PROGRAM:
+            self._program(m)
+            return m
 
         # A new session of the host begins with a machine as after power-up. The endpoint stays, because it
         # answers, and the reader and the loader, because the tape source keeps what it was asked for.
@@ -209,6 +213,17 @@ class Machine(wiring.Component):
             m.d.comb += [vector.look.eq(registers.look), registers.seen.eq(vector.seen)]
         wiring.connect(m, vector.trace, wiring.flipped(self.trace))
         return m
+
+    def _program(self, m):
+        m.submodules.program = program = ProgramMachine(self._config)
+        for name in self.signature.members:
+            inner, outer = getattr(program, name), getattr(self, name)
+            if name == "busy":
+                m.d.comb += outer.eq(inner)
+            elif self.signature.members[name].flow is Out:
+                wiring.connect(m, inner, wiring.flipped(outer))
+            else:
+                wiring.connect(m, wiring.flipped(outer), inner)
 
 
 def _with_tape(m, machine, tape, outer):

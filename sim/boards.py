@@ -24,6 +24,7 @@ BUILDS = {
     "ulx3s-85f:onchip":    "models/fairy-1m",
     "colorlight-i9:sdram": "models/fairy-5m",
     "tang-nano-20k:sdram": "models/fairy-1m",
+    "icebreaker:spram":    "models/fairy-300k",
     "ecpix-5:ddr3":        "models/fairy-5m",
 }
 

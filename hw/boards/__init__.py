@@ -13,6 +13,7 @@ MODULES = {
     "ulx3s-85f":     "terngen.hw.boards.ulx3s:BOARD",
     "colorlight-i9": "terngen.hw.boards.colorlight_i9:BOARD",
     "tang-nano-20k": "terngen.hw.boards.tang_nano_20k:BOARD",
+    "icebreaker":    "terngen.hw.boards.icebreaker:BOARD",
     "ecpix-5":       "terngen.hw.boards.ecpix5:BOARD",
     "arty-a7-100":   "terngen.hw.boards.arty_a7:BOARD",
     "nitefury-ii":   "terngen.hw.boards.nitefury:BOARD",

@@ -12,8 +12,8 @@ from amaranth.utils import ceil_log2
 from terngen.hw.contract.formats import PATH, FloatFormat, Multiplier
 from terngen.hw.contract.trits import GRAY_STEPS, TRITS_PER_BYTE, TritCode
 
-__all__ = ["BUFFERS", "ArrayVariant", "Config", "EMBEDDING_BITS", "EXACT", "PARAMETER_BITS", "PRESETS",
-           "Sites", "VECTOR_BITS"]
+__all__ = ["BUFFERS", "ArrayVariant", "Config", "Control", "EMBEDDING_BITS", "EXACT", "PARAMETER_BITS", "PRESETS",
+           "PROGRAM_LENGTH", "PROGRAM_STATE", "Sites", "VECTOR_BITS"]
 
 #: The multiplier that rounds to nearest even.
 EXACT = Multiplier("exact")
@@ -21,6 +21,9 @@ EXACT = Multiplier("exact")
 BUFFERS = ("hidden", "wide", "rows", "state")
 #: Bits of one parameter (norm weight, lower bound) on the tape.
 PARAMETER_BITS = 16
+#: Elements of a vector, and of the state, that a machine with a processor has room for.
+PROGRAM_LENGTH = 256
+PROGRAM_STATE  = 14336
 #: Bits of one embedding element on the tape in a format of its own.
 EMBEDDING_BITS = 8
 #: Bits of one embedding element on the tape in the format of the path.
@@ -41,6 +44,15 @@ class ArrayVariant(enum.Enum):
     def trit_code(self) -> TritCode:
         return {ArrayVariant.TREE: TritCode.PAIRS, ArrayVariant.TABLE: TritCode.GRAY,
                 ArrayVariant.TRIPLES: TritCode.TRIPLES}[self]
+
+
+class Control(enum.Enum):
+    """What the machine is made of besides the ternary array."""
+
+    #: Units that work side by side, an element in each cycle.
+    UNITS   = "units"
+    #: A processor with a program, for the smallest devices: one thing after the other.
+    PROGRAM = "program"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +149,8 @@ class Config:
         Whether a host can read the residual vectors, to hand them to another machine.
     sites : :class:`Sites`
         Multiplier of each product.
+    control : :class:`Control`
+        Whether units or a processor do what the array does not.
 
     Raises
     ------
@@ -163,6 +177,7 @@ class Config:
     embedding: FloatFormat | None = None
     readable:  bool         = False
     sites:     Sites        = Sites()
+    control:   Control      = Control.UNITS
 
     def __post_init__(self) -> None:
         def power_of_two(value: int) -> bool:
@@ -217,6 +232,23 @@ class Config:
             raise TypeError(f"readable must be true or false, not {self.readable!r}")
         for field in dataclasses.fields(Sites):
             getattr(self.sites, field.name).offset(self.path)       # refuses what does not fit
+        if self.control is Control.PROGRAM:
+            self._check_program()
+
+    def _check_program(self) -> None:
+        """Refuses what the program of the processor is not made for."""
+        for name, only in (("beat_bits", 16), ("row_lanes", 1), ("lanes", 1), ("slots", 1), ("top_k", 1)):
+            if getattr(self, name) != only:
+                raise ValueError(f"{name} of a machine with a processor must be {only}, not {getattr(self, name)}")
+        if self.history > PROGRAM_LENGTH:
+            raise ValueError(f"history of a machine with a processor must be at most {PROGRAM_LENGTH}, "
+                             f"not {self.history}")
+        if self.path != FloatFormat(6, 9):
+            raise ValueError(f"Path format of a machine with a processor must be e6m9, not {self.path}")
+        if self.sites != Sites():
+            raise ValueError("Multipliers of a machine with a processor must be exact")
+        if self.readable or self.embedding == self.path:
+            raise ValueError("Machine with a processor cannot be one of several that share a model")
 
     # Geometry of the tape.
 
@@ -319,6 +351,10 @@ class Config:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["variant"] = self.variant.value
         values["path"]    = str(self.path)
+        if self.control is Control.UNITS:       # as it was before there was another
+            del values["control"]
+        else:
+            values["control"] = self.control.value
         if self.embedding is None:
             del values["embedding"]
         else:
@@ -349,6 +385,11 @@ class Config:
                 raise ValueError(f"Variant must be one of {', '.join(variants)}, "
                                  f"not {given['variant']!r}")
             given["variant"] = ArrayVariant(given["variant"])
+        if "control" in given:
+            controls = [control.value for control in Control]
+            if given["control"] not in controls:
+                raise ValueError(f"Control must be one of {', '.join(controls)}, not {given['control']!r}")
+            given["control"] = Control(given["control"])
         for name in ("path", "embedding"):
             if name in given:
                 given[name] = FloatFormat.parse(str(given[name]))
@@ -370,6 +411,20 @@ class Config:
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).digest()[:16]
 
+    def check_room(self) -> None:
+        """Look whether a machine can be made with these buffers.
+
+        Raises
+        ------
+        ValueError
+            If it is one with a processor, and has no room for them.
+        """
+        if self.control is Control.PROGRAM:
+            for name, most in (("wide", PROGRAM_LENGTH), ("rows", PROGRAM_LENGTH), ("state", PROGRAM_STATE)):
+                if getattr(self, name) > most:
+                    raise ValueError(f"{name} of a machine with a processor must be at most {most}, "
+                                     f"not {getattr(self, name)}")
+
     def sized(self, *, hidden: int, state: int, intermediate: int, layers: int) -> Self:
         """The same machine with buffers just large enough for a model.
 
@@ -377,9 +432,16 @@ class Config:
         ----------
         hidden, state, intermediate, layers : :class:`int`
             Residual vector, state of one layer, GLU vector, number of layers.
+
+        Raises
+        ------
+        ValueError
+            If there is no such machine.
         """
-        wide = max(hidden, state, intermediate)
-        return dataclasses.replace(self, hidden=hidden, wide=wide, rows=wide, state=layers * state)
+        wide  = max(hidden, state, intermediate)
+        sized = dataclasses.replace(self, hidden=hidden, wide=wide, rows=wide, state=layers * state)
+        sized.check_room()
+        return sized
 
 
 #: Named machines. Buffer sizes follow the model (:meth:`Config.sized`).
@@ -390,4 +452,7 @@ PRESETS = {
     "compact": Config(variant=ArrayVariant.TRIPLES, beat_bits=64, row_lanes=1, lanes=2),
     # With a model of a million weights in the block RAM of an ECP5-85. It goes on by itself, with the best candidate.
     "onchip":  Config(beat_bits=512, row_lanes=16, lanes=8, prefetch=16, top_k=1, embedding=FloatFormat(5, 2)),
+    # For the smallest devices.
+    "processor": Config(control=Control.PROGRAM, variant=ArrayVariant.TABLE, beat_bits=16, row_lanes=1, lanes=1,
+                        prefetch=2, top_k=1, path=FloatFormat(6, 9), embedding=FloatFormat(4, 3)),
 }

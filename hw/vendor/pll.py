@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from amaranth import ClockSignal, Const, Instance, Module, Signal
+from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, Signal
 from amaranth.hdl import Elaboratable
 from amaranth.lib.cdc import ResetSynchronizer
 
-__all__ = ["Ecp5Pll", "GowinPll", "PllSettings", "RpllSettings"]
+__all__ = ["Ecp5Pll", "GowinPll", "Ice40Pll", "PllSettings", "RpllSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,4 +184,61 @@ class GowinPll(Elaboratable):
             i_IDSEL=Const(0, 6), i_ODSEL=Const(0, 6), i_PSDA=Const(0, 4), i_DUTYDA=Const(0, 4), i_FDLY=Const(0, 4),
             o_CLKOUT=ClockSignal("sync"), o_LOCK=locked, **late)
         m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
+        return m
+
+
+class Ice40Pll(Elaboratable):
+    """Drives clock domain ``sync``, which its surroundings define, from a pad that leads to the PLL of an iCE40.
+
+    Its reset is held until the clock is there and block RAMs may be read, which is some microseconds after power-up.
+    Limits: Lattice FPGA-TN-02052, iCE40 sysCLOCK PLL.
+
+    Parameters
+    ----------
+    pad : :class:`IOPort`
+        What comes in.
+    input_hz, output_hz : :class:`int`
+        Frequencies; the first is from 10 to 17 MHz.
+    """
+
+    #: Hz.
+    OSCILLATOR_HZ = (533_000_000, 1_066_000_000)
+    #: Cycles until block RAMs may be read.
+    WAIT_CYCLES   = 511
+
+    def __init__(self, pad, *, input_hz: int, output_hz: int):
+        self._pad = pad
+        self._settings = self.settings(input_hz, output_hz)
+
+    @classmethod
+    def settings(cls, input_hz: int, output_hz: int) -> tuple[int, int]:
+        """Factor of the oscillator, and binary logarithm of what it is divided by.
+
+        Raises
+        ------
+        ValueError
+            If there are none that give exactly this frequency.
+        """
+        for output_bits in range(1, 7):
+            factor, rest = divmod(output_hz << output_bits, input_hz)
+            if (not rest and factor <= 128
+                    and cls.OSCILLATOR_HZ[0] <= output_hz << output_bits <= cls.OSCILLATOR_HZ[1]):
+                return factor, output_bits
+        raise ValueError(f"PLL of an iCE40 cannot make {output_hz} Hz of {input_hz} Hz; a multiple of {input_hz} Hz "
+                         f"divided by a power of two is what it makes")
+
+    def elaborate(self, platform):
+        m = Module()
+        factor, output_bits = self._settings
+        locked = Signal()
+        waited = Signal(range(self.WAIT_CYCLES + 1))
+        m.submodules.pll = Instance(
+            "SB_PLL40_PAD", p_FEEDBACK_PATH="SIMPLE", p_DIVR=Const(0, 4), p_DIVF=Const(factor - 1, 7),
+            p_DIVQ=Const(output_bits, 3), p_FILTER_RANGE=Const(1, 3),
+            io_PACKAGEPIN=self._pad, i_RESETB=Const(1), i_BYPASS=Const(0),
+            o_PLLOUTGLOBAL=ClockSignal("sync"), o_LOCK=locked)
+        m.domains.waiting = waiting = ClockDomain(reset_less=True, local=True)
+        m.d.comb += waiting.clk.eq(ClockSignal("sync"))
+        m.d.waiting += waited.eq(waited + (waited != self.WAIT_CYCLES))
+        m.submodules.reset = ResetSynchronizer(~locked | (waited != self.WAIT_CYCLES), domain="sync")
         return m

@@ -265,7 +265,7 @@ def test_does_not_fit(reference):
 
 def test_config_wrong(reference):
     geometry = Checkpoint.open(reference / "tiny").geometry
-    message = r"^There is no configuration 'huge'; there are tiny, small, wide, compact, onchip$"
+    message = r"^There is no configuration 'huge'; there are tiny, small, wide, compact, onchip, processor$"
     with pytest.raises(ConfigError, match=message):
         default_config(geometry, "huge")
     with pytest.raises(ConfigError, match=r"^Slots must be from 1 to 16, not 17$"):

@@ -101,7 +101,7 @@ def test_file_wrong(tmp_path, text, message):
 
 def test_file_unreadable(tmp_path):
     with pytest.raises(ConfigError, match=r"^There is no configuration 'large', and no file of that name; there "
-                                          r"are tiny, small, wide, compact, onchip$"):
+                                          r"are tiny, small, wide, compact, onchip, processor$"):
         configs.machine_config("large")
     with pytest.raises(ConfigError, match=r" cannot be read: .*directory"):
         configs.machine_config(tmp_path)

@@ -16,10 +16,10 @@ from terngen.hw.contract.config import Sites
 from terngen.sim.golden.sequence import Sequence
 
 MODELS = {"fairy-1m": (128, 4, 1024, 1_179_648), "fairy-5m": (256, 6, 2048, 5_636_096),
-          "fairy-5m-lmul": (256, 6, 2048, 5_636_096)}
+          "fairy-5m-lmul": (256, 6, 2048, 5_636_096), "fairy-300k": (80, 4, 256, 337_920)}
 
 #: Bits per byte that each must reach; with L-Mul, at most 0.005 more than the model with exact products has.
-GOALS = {"fairy-1m": 1.51, "fairy-5m": 1.38, "fairy-5m-lmul": 1.3556 + 0.005}
+GOALS = {"fairy-1m": 1.51, "fairy-5m": 1.38, "fairy-5m-lmul": 1.3556 + 0.005, "fairy-300k": 1.70}
 #: The multiplier that a model was trained for, and how its card calls the device of its figure.
 DEVICES = {"fairy-5m-lmul": ("lmul", "`golden`, L-Mul everywhere")}
 

@@ -11,7 +11,7 @@ import pytest
 
 from terngen.hw import bitstream, build
 from terngen.hw.boards import find
-from terngen.hw.contract.config import Config
+from terngen.hw.contract.config import PRESETS, Config
 
 CONFIG = Config(beat_bits=16, row_lanes=1, lanes=1, hidden=64, wide=256, rows=256, state=128, prefetch=16)
 
@@ -120,10 +120,25 @@ def test_design_gowin():
     assert found["build.sh"].endswith("-d GW2A-18C -o top.bit placed.json\nmv top.bit terngen.fs\n")
 
 
+def test_design_ice40():
+    """A PLL behind the pad of the clock, and the memories of the device."""
+    board, _ = find("icebreaker")
+    config   = PRESETS["processor"].sized(hidden=64, state=64, intermediate=64, layers=1)
+    given    = bitstream.design(board, board.system(config, "spram"))
+    assert "set_io clk12_0__io 35" in given.constraints
+    assert given.rtlil.count(r"cell \SB_SPRAM256KA") == 4
+    assert r"cell \SB_PLL40_PAD" in given.rtlil
+    found = bitstream.files(board, given)
+    assert found.keys() == {"terngen.v", "terngen.pcf", "build.sh"}
+    assert "--up5k --package sg48 --freq 18 --json top.json --pcf top.pcf --asc top.asc\n" in found["build.sh"]
+    assert found["build.sh"].endswith("top.asc top.bit\nmv top.bit terngen.bin\n")
+
+
 @pytest.mark.parametrize("cell, places", [
     ("LUT3", ("lut", 1)), ("ALU", ("lut", 1)), ("RAM16SDP4", ("lut", 4)), ("DFFRE", ("ff", 1)), ("DFF", ("ff", 1)),
     ("DPX9B", ("bram", 1)), ("SDPB", ("bram", 1)), ("pROM", ("bram", 1)), ("MULT18X18", ("dsp", 1)),
-    ("MULT18X18D", ("dsp", 1)), ("MUX2_LUT5", None), ("TBUF", None), ("rPLL", None)])
+    ("MULT18X18D", ("dsp", 1)), ("SB_LUT4", ("lut", 1)), ("SB_DFFESR", ("ff", 1)), ("SB_RAM40_4K", ("bram", 1)),
+    ("SB_MAC16", ("dsp", 1)), ("SB_CARRY", None), ("MUX2_LUT5", None), ("TBUF", None), ("rPLL", None)])
 def test_places(cell, places):
     assert bitstream._kind(cell) == places
 

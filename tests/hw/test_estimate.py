@@ -104,11 +104,12 @@ def at_random(machine, rng, steps, *, parts=True):
 
 
 #: Machines that are compiled and played in a moment; the others are for `make test-long`.
-SHORT = {"tiny-3", "tiny-table", "tiny-triples", "fairy"}
+SHORT = {"tiny-3", "tiny-processor", "tiny-table", "tiny-triples", "fairy"}
 MACHINES = {
     "tiny-3":      (TINY,  {"slots": 3}),
     "tiny-narrow": (TINY,  {"preset": "tiny", "prefetch": 2}),
     "tiny-octets": (TINY,  {"embedding": FloatFormat(4, 3), "slots": 2}),
+    "tiny-processor": (TINY, {"preset": "processor"}),
     "tiny-wide":   (TINY,  {"preset": "wide", "slots": 2}),
     "tiny-table":  (TINY,  {"variant": ArrayVariant.TABLE, "builders": 1, "row_lanes": 2, "lanes": 4, "slots": 2}),
     "tiny-triples": (TINY, {"variant": ArrayVariant.TRIPLES, "lanes": 4, "slots": 2}),

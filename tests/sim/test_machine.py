@@ -70,6 +70,19 @@ def test_gate_of_tables(make_tape, bench, slots):
     assert outcome["values_compared"] >= 400_000 * slots
 
 
+def test_gate_of_processor(make_tape, bench):
+    """The machine that is a program, everything stalling; and its memory read back."""
+    tape    = make_tape("tests/data/reference/tiny", preset="processor")
+    machine = bench(tape, direct=True, seed=9, **STALLS)
+    greedy(machine.device, 3, seed=1)
+    machine.device.step({0: 5}, head=False)
+    made = list(machine.device.decode({0: 3}, 3, reset=[0]))
+    assert len(made) == 3
+    machine.device.logits({0: 7}, reset=[0])
+    assert machine.device.damaged() == []
+    assert machine.gate()["mismatches"] == 0
+
+
 def test_slots_by_turns(make_tape, bench):
     """Slots that pause, begin anew and take part in any combination; heads left out at times."""
     machine = bench(make_tape("tests/data/reference/tiny", slots=3), seed=5, **STALLS)

@@ -17,6 +17,8 @@ BUFFERS = {"hidden": 64, "wide": 256, "rows": 256, "state": 128}
 
 def machine(memory):
     """A small machine with the beats of a memory."""
+    if "control" in memory.config:
+        return Config.from_dict({**memory.config, **BUFFERS})
     bits = memory.bits or 64
     return Config(**BUFFERS, beat_bits=bits, row_lanes=max(1, bits // 32), lanes=1)
 

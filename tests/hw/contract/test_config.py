@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from terngen.hw.contract.config import EXACT, PRESETS, ArrayVariant, Config, Sites
+from terngen.hw.contract.config import EXACT, PRESETS, ArrayVariant, Config, Control, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
 
 
@@ -44,6 +44,36 @@ def test_size_wrong(change, message):
         dataclasses.replace(Config(), **change)
 
 
+@pytest.mark.parametrize("change, message", [
+    ({"beat_bits": 32},           r"^beat_bits of a machine with a processor must be 16, not 32$"),
+    ({"lanes": 2},                r"^lanes of a machine with a processor must be 1, not 2$"),
+    ({"slots": 2},                r"^slots of a machine with a processor must be 1, not 2$"),
+    ({"top_k": 2},                r"^top_k of a machine with a processor must be 1, not 2$"),
+    ({"history": 512},            r"^history of a machine with a processor must be at most 256, not 512$"),
+    ({"path": FloatFormat(6, 8)}, r"^Path format of a machine with a processor must be e6m9, not e6m8$"),
+    ({"sites": Sites(silu=Multiplier("lmul"))}, r"^Multipliers of a machine with a processor must be exact$"),
+    ({"readable": True},          r"^Machine with a processor cannot be one of several that share a model$"),
+    ({"embedding": FloatFormat(6, 9), "wide": 512}, r"^Machine with a processor cannot be one of several"),
+])
+def test_processor_wrong(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PRESETS["processor"], **change)
+
+
+@pytest.mark.parametrize("sizes, message", [
+    ({"intermediate": 257}, r"^wide of a machine with a processor must be at most 256, not 257$"),
+    ({"layers": 180},       r"^state of a machine with a processor must be at most 14336, not 14400$"),
+])
+def test_processor_room(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        PRESETS["processor"].sized(**{"hidden": 64, "state": 80, "intermediate": 200, "layers": 2, **sizes})
+
+
+def test_control_wrong():
+    with pytest.raises(ValueError, match=r"^Control must be one of units, program, not 'fast'$"):
+        Config.from_dict({"control": "fast"})
+
+
 @pytest.mark.parametrize("value", [1.0, "2", True, None])
 def test_type_wrong(value):
     with pytest.raises(TypeError, match=r"^slots must be an integer, not "):
@@ -52,11 +82,14 @@ def test_type_wrong(value):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_dict_round_trip(name):
-    config = dataclasses.replace(PRESETS[name], sites=Sites.all(Multiplier("lmul")), slots=3)
+    config = PRESETS[name]
+    if config.control is Control.UNITS:
+        config = dataclasses.replace(config, sites=Sites.all(Multiplier("lmul")), slots=3)
     assert Config.from_dict(config.to_dict()) == config
     assert Config.from_dict(config.to_dict()).digest == config.digest
-    linked = dataclasses.replace(config, embedding=config.path, readable=True, wide=2 * config.hidden)
-    assert Config.from_dict(linked.to_dict()) == linked
+    if config.control is Control.UNITS:
+        linked = dataclasses.replace(config, embedding=config.path, readable=True, wide=2 * config.hidden)
+        assert Config.from_dict(linked.to_dict()) == linked
 
 
 def test_readable_wrong():

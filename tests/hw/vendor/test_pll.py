@@ -2,7 +2,7 @@
 import pytest
 from amaranth import Signal
 
-from terngen.hw.vendor.pll import Ecp5Pll, GowinPll, PllSettings, RpllSettings
+from terngen.hw.vendor.pll import Ecp5Pll, GowinPll, Ice40Pll, PllSettings, RpllSettings
 
 
 @pytest.mark.parametrize("input_hz, output_hz", [
@@ -64,3 +64,15 @@ def test_gowin_impossible():
         RpllSettings.find(27_000_000, 54_000_001)
     with pytest.raises(ValueError, match=r"^Delay of a clock must be less than its period, 18\.52 ns, not 18\.6 ns$"):
         GowinPll(Signal(), input_hz=27_000_000, output_hz=54_000_000, delay_ns=18.6, device="GW2AR-18C")
+
+
+@pytest.mark.parametrize("output_hz, factor, output_bits", [
+    (18_000_000, 48, 5), (24_000_000, 64, 5), (21_000_000, 56, 5)])
+def test_ice40(output_hz, factor, output_bits):
+    """An oscillator from 533 to 1066 MHz."""
+    assert Ice40Pll.settings(12_000_000, output_hz) == (factor, output_bits)
+
+
+def test_ice40_impossible():
+    with pytest.raises(ValueError, match=r"^PLL of an iCE40 cannot make 20000000 Hz of 12000000 Hz; "):
+        Ice40Pll.settings(12_000_000, 20_000_000)
