@@ -114,6 +114,10 @@ class Machine(wiring.Component):
         m.submodules.matvec     = ResetInserter(restart_matvec)(matvec)
         m.submodules.vector     = ResetInserter(restart_vector)(vector)
 
+        # Who looks at sums and candidates, the machine or the host; from a register, because that is far and wide, and
+        # neither looks in the first cycle.
+        running = delay(m, decode.busy, reset=True, name="running")
+
         # Link and registers.
         wiring.connect(m, wiring.flipped(self.link_i), endpoint.link_i)
         wiring.connect(m, endpoint.link_o, wiring.flipped(self.link_o))
@@ -190,19 +194,19 @@ class Machine(wiring.Component):
             registers.stall_vector.eq(sequencer.stall_vector),
 
             vector.mask.eq(decode.active),
-            vector.clear.eq(Mux(decode.opening, registers.reset, 0)),
+            vector.clear.eq(delay(m, Mux(decode.opening, registers.reset, 0), name="clear")),
             vector.states.eq(registers.states),
             vector.vocab.eq(registers.vocab),
-            vector.top_slot.eq(Mux(decode.busy, decode.ask_slot, registers.top_slot)),
-            vector.top_place.eq(Mux(decode.busy, place, registers.top_place)),
+            vector.top_slot.eq(Mux(running, decode.ask_slot, registers.top_slot)),
+            vector.top_place.eq(Mux(running, place, registers.top_place)),
             registers.top_row.eq(vector.top_row),
             registers.top_sum.eq(vector.top_sum),
             registers.top_scale.eq(vector.top_scale),
 
             # The host looks at the sums that were taken last, while nothing happens.
-            matvec.drain.last.eq(~decode.busy),
-            matvec.drain.slot.eq(Mux(decode.busy, vector.sums.slot, registers.sums_slot)),
-            matvec.drain.group.eq(Mux(decode.busy, vector.sums.group, registers.sums_group)),
+            matvec.drain.last.eq(~running),
+            matvec.drain.slot.eq(Mux(running, vector.sums.slot, registers.sums_slot)),
+            matvec.drain.group.eq(Mux(running, vector.sums.group, registers.sums_group)),
             matvec.drain.pop.eq(vector.sums.pop),
             vector.sums.sums.eq(matvec.drain.sums),
             vector.sums.tags.eq(matvec.drain.tags),
