@@ -7,7 +7,8 @@ BIN    := $(VENV)/bin
 # Compiled simulations are kept here between runs.
 export TERNGEN_CACHE_DIR ?= $(HOME)/.cache/terngen
 
-.PHONY: demo demo-lmul serve bitstream docs tour docs-commands test test-long test-train formal lint bench boards fuzz soak clean compiler
+.PHONY: demo demo-lmul serve bitstream docs tour docs-commands test test-long test-train formal coverage mutants lint bench \
+	boards fuzz soak clean compiler
 
 demo: $(VENV)/.base compiler
 	$(BIN)/terngen demo
@@ -68,6 +69,13 @@ test: $(VENV)/.dev compiler iverilog chromium
 # Proofs alone, which are tests as well.
 formal: $(VENV)/.dev
 	$(BIN)/pytest tests/formal
+
+# What of the gateware nobody has tried, and which defects nobody notices; some twenty minutes each.
+coverage: $(VENV)/.dev compiler
+	$(BIN)/python -m terngen.sim.coverage --store docs/coverage.json
+
+mutants: $(VENV)/.dev compiler
+	$(BIN)/python -m terngen.sim.mutants tests/data/reference/tiny --count 300 --seed 1 --store docs/mutants.json
 
 test-long: $(VENV)/.dev compiler iverilog chromium
 	$(BIN)/pytest -m long

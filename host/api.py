@@ -28,7 +28,8 @@ from terngen.host import configs, device
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.convert.geometry import Geometry
 from terngen.host.models import open_model
-from terngen.host.text import Sampling, Story
+from terngen.host.sampling import Sampling
+from terngen.host.text import Story
 from terngen.hw.contract.config import Config, Sites
 from terngen.hw.contract.tape import Tape
 
@@ -181,7 +182,7 @@ class Device(device.Device):
         tokens
             At most so many.
         temperature, top_k, seed
-            As of :class:`~terngen.host.text.Sampling`; by default the best token each time.
+            As of :class:`~terngen.host.sampling.Sampling`; by default the best token each time.
 
         Raises
         ------

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from terngen.host.device import Counters, Device, Result
 from terngen.host.errors import ConfigError
+from terngen.host.sampling import Sampling
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Tape
 
@@ -32,8 +33,8 @@ def check_pieces(tapes: Sequence[Tape]) -> None:
     """
     pieces = []
     for place, tape in enumerate(tapes, 1):
-        if "piece" in tape.model:
-            pieces.append(tape.model["piece"])
+        if (piece := tape.model.get("piece")) is not None:
+            pieces.append(piece)
         elif len(tapes) == 1:
             return
         else:
@@ -46,7 +47,7 @@ def check_pieces(tapes: Sequence[Tape]) -> None:
                               f"{place} one of {family}; convert the checkpoint again and give what comes of it")
     numbers = [piece["number"] + 1 for piece in pieces]
     count   = pieces[0]["pieces"]
-    if numbers != [*range(1, count + 1)]:
+    if len(numbers) != count or numbers != [*range(1, count + 1)]:
         raise ConfigError(f"Model was cut into {count} pieces, which must all be given in their order, not "
                           f"{', '.join(map(str, numbers))}")
 
@@ -165,11 +166,14 @@ class Chain:
                        for place, part in enumerate(parts))
         return [Counters.total(done.counters) for done in self._flow(passes)]
 
-    def decode(self, tokens: Mapping[int, int], count: int, *, reset: Collection[int] = (), stop: int | None = None
-               ) -> Iterator[dict[int, int]]:
-        """See :meth:`Device.decode`. Slots take turns in as many groups as there are devices; the driver hands each
-        its next token."""
+    def decode(self, tokens: Mapping[int, int], count: int, *, reset: Collection[int] = (), stop: int | None = None,
+               sampling: Mapping[int, Sampling] | None = None) -> Iterator[dict[int, int]]:
+        """See :meth:`Device.decode`. Slots take turns in as many groups as there are devices; the driver chooses, and
+        hands each its next token."""
         self.counters.clear()
+        choosing = {slot: (sampling or {}).get(slot, Sampling()) for slot in tokens}
+        for each in choosing.values():
+            each.check(self.config)
         slots   = sorted(tokens)
         groups  = [slots[place::len(self.devices)] for place in range(min(len(slots), len(self.devices)))]
         waiting = deque(_Pass({slot: tokens[slot] for slot in group}, [slot for slot in group if slot in reset])
@@ -180,10 +184,10 @@ class Chain:
         try:
             for done in flow:
                 self.counters.append(Counters.total(done.counters))
-                best  = {slot: int(self.results(slot).tokens[0]) for slot in done.tokens}
-                made |= best
+                chosen = {slot: choosing[slot].choose(self.results(slot)) for slot in done.tokens}
+                made |= chosen
                 left -= 1
-                after = {slot: token for slot, token in best.items() if token != stop}
+                after = {slot: token for slot, token in chosen.items() if token != stop}
                 if after and steps + 1 < count:
                     waiting.append(_Pass(after, ()))
                     going += 1

@@ -18,6 +18,9 @@ __all__ = ["DEFAULT", "from_values", "like", "machine_config", "model_config", "
 #: The machine that is meant where none is named.
 DEFAULT = "small"
 
+#: Dots of a line of TOML, that is the depth of a key; no key of a machine has more than one.
+_TOML_DOTS = 16
+
 
 def read_config(name: str | os.PathLike[str] | Config) -> dict[str, Any]:
     """What a named machine, or a file of one, says: the keys of :meth:`Config.from_dict`.
@@ -46,7 +49,12 @@ def read_config(name: str | os.PathLike[str] | Config) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"Configuration {path} cannot be read: {error}") from error
     try:
-        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        if path.suffix != ".toml":
+            values = json.loads(text)
+        elif any(line.count(".") > _TOML_DOTS for line in text.splitlines()):
+            raise ValueError(f"Lines must have at most {_TOML_DOTS} dots")      # tomllib takes their square
+        else:
+            values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"Configuration {path} must be JSON, or TOML in a .toml file: "
                           f"{error}") from error

@@ -1,5 +1,6 @@
 """The driver: the same for a board, for the simulated gateware and for the golden machine."""
 
+import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -9,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from terngen.host.errors import ConfigError, DeviceError, InputError
+from terngen.host.errors import ConfigError, DeviceError, InputError, LinkError
+from terngen.host.sampling import Sampling
 from terngen.host.transport import Transport
 from terngen.hw.contract import bits, formats, regs
 from terngen.hw.contract.regs import Reg, Status
@@ -101,6 +103,7 @@ class Device:
         #: What the machine counted in the runs of the last :meth:`decode` or :meth:`logits`.
         self.counters: list[Counters] = []
         self._under_way: _Text | None = None
+        self._busy     = False      # a run has been started, and not been waited for
         self.config    = tape.config
         if (magic := self._get(Reg.MAGIC)) != regs.MAGIC:
             raise DeviceError(f"{transport.description} is not a terngen machine: it answers "
@@ -138,8 +141,29 @@ class Device:
         raise ConfigError(f"There is no device {kind!r}; there are {', '.join(devices())}")
 
     def close(self) -> None:
-        """Let go of the device."""
-        self.transport.close()
+        """Let go of the device; what it is doing is stopped."""
+        try:
+            if self._busy:
+                with contextlib.suppress(LinkError):
+                    self.abort()
+        finally:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Stop what the device is doing, also after a call that was interrupted.
+
+        It keeps the tape, and is otherwise as after power-up: all sequences are lost.
+
+        Raises
+        ------
+        LinkError
+            If the device does not answer.
+        """
+        self._busy = False
+        if self._under_way is not None:
+            self._under_way.drop()
+            self._under_way = None
+        self.transport.abort()
 
     def __enter__(self) -> Self:
         return self
@@ -218,6 +242,7 @@ class Device:
         found, done = [], 0
         for section in self.tape.sections:
             self._put(Reg.PLAY_START.value, section.start, section.count)
+            self._busy = True
             self._put(Reg.CHECK.value, 1)
             self._wait()
             if self._get(Reg.CRC) != section.crc32:
@@ -354,8 +379,8 @@ class Device:
         return passes
 
     def decode(self, tokens: Mapping[int, int], count: int, *, reset: Collection[int] = (),
-               stop: int | None = None) -> Iterator[dict[int, int]]:
-        """Let the machine go on by itself: each slot takes its best candidate as its next token.
+               stop: int | None = None, sampling: Mapping[int, Sampling] | None = None) -> Iterator[dict[int, int]]:
+        """Let the machine go on by itself: each slot takes its best candidate as its next token, or draws one.
 
         Parameters
         ----------
@@ -367,26 +392,39 @@ class Device:
             Slots that begin a new sequence with this token.
         stop
             Token after which a slot takes part no more.
+        sampling
+            How slots choose, each by its own; the others take the best candidate. What they have chosen is what
+            :meth:`Sampling.choose` would have chosen of :meth:`results`, step by step.
 
         Yields
         ------
         The token that each slot made, as it comes. When all have come, :attr:`counters` has what the
-        machine counted.
+        machine counted. An interrupt (Ctrl-C) while one is awaited stops the machine, see :meth:`abort`.
 
         Raises
         ------
         InputError, ValueError
             As :meth:`step`.
+        ConfigError
+            If a token is to be drawn by a machine that has nothing to draw from.
         """
         self.counters.clear()
+        drawing = {slot: each for slot, each in (sampling or {}).items() if slot in tokens and not each.greedy}
+        for each in drawing.values():
+            each.check(self.config)
+        kept = min(self.config.top_k, self.tape.model["vocab_size"])
         while count > 0 and tokens:
             steps = min(count, self.config.history)
             slots = self._put_tokens(tokens, {})
-            self._start(self._through, slots, reset, embed=True, steps=steps, stop=stop)
+            for slot, each in drawing.items():
+                self._put(regs.choice_address(slot), *each.words(kept))
+            self._start(self._through, slots, reset, embed=True, steps=steps, stop=stop, draw=drawing)
             self._under_way = text = _Text(self, steps)
             try:
                 while made := text.next():
                     tokens = made
+                    for slot in drawing.keys() & made.keys():
+                        drawing[slot].skip(kept)
                     yield made
             finally:
                 text.finish()
@@ -416,13 +454,14 @@ class Device:
         """Play one part of the tape, without an embedding."""
         return self._run(self.tape.marks[mark], sorted(slots), (), embed=False)
 
-    def sums_after(self, parts: Sequence[Mark], token: int, rows: int) -> NDArray[np.int32]:
-        """Feed a token to slot 0 in a new sequence, play parts of the tape, and take the sums of the last matrix in
-        them, ``(rows,)``."""
-        self._put_tokens({0: token}, {})
+    def sums_after(self, parts: Sequence[Mark], tokens: Mapping[int, int], rows: int, *, reset: bool = True
+                   ) -> NDArray[np.int32]:
+        """Feed a token to some slots, by default in new sequences, play parts of the tape, and take the sums of the
+        last matrix in them, ``(slots, rows)``."""
+        slots = self._put_tokens(tokens, {})
         for number, part in enumerate(parts):
-            self._run(part, [0], [] if number else [0], embed=not number)
-        return self._sums(0, rows)
+            self._run(part, slots, slots if reset and not number else [], embed=not number)
+        return np.stack([self._sums(slot, rows) for slot in slots])
 
     def _sums(self, slot: int, rows: int) -> NDArray[np.int32]:
         octets = self.transport.read(regs.sum_address(self.config, slot, 0), 4 * rows)
@@ -434,15 +473,16 @@ class Device:
         return self._wait()
 
     def _start(self, mark: Mark, slots: Collection[int], reset: Collection[int], *, embed: bool,
-               steps: int = 1, stop: int | None = None) -> None:
+               steps: int = 1, stop: int | None = None, draw: Collection[int] = ()) -> None:
         """Begin a run. The registers from ``MASK`` to ``GO`` lie one behind the other."""
         self._settle()
         model = self.tape.model
+        self._busy = True
         self._put(Reg.MASK.value, sum(1 << slot for slot in slots),
                   sum(1 << slot for slot in reset), model["embedding_start"],
                   model["embedding_beats"] if embed else 0, mark.start, mark.count,
                   model["hidden_size"], model["vocab_size"], steps,
-                  regs.NO_TOKEN if stop is None else stop, 1)
+                  regs.NO_TOKEN if stop is None else stop, sum(1 << slot for slot in draw), 1)
 
     def _settle(self) -> None:
         """Let the run that is under way end: the machine makes one after the other."""
@@ -452,13 +492,24 @@ class Device:
 
     def _wait(self) -> Counters:
         """Wait for the end of the run; what the machine counted."""
-        octets = self.transport.read(Reg.WAIT.value, 4 * 6, timeout=self._patience)
-        words  = np.frombuffer(octets, "<u4")
+        words = np.frombuffer(self._await(Reg.WAIT.value, 4 * 6), "<u4")
+        self._busy = False
         status = bits.unpack(Status, int(words[0]).to_bytes(bits.size(Status), "little"))
         if status["fault"]:
             raise DeviceError(f"{self.transport.description} met a descriptor that makes no "
                               f"sense to it; load the tape again")
         return Counters(*(int(word) for word in words[1:]))
+
+    def _await(self, address: int, octets: int) -> bytes:
+        """Read what comes when the machine has got so far. Who does not want to wait for it stops the machine."""
+        try:
+            return self.transport.read(address, octets, timeout=self._patience)
+        except (KeyboardInterrupt, SystemExit):
+            self.abort()
+            raise
+        except LinkError:
+            self._busy = False      # there is nobody to stop
+            raise
 
     @property
     def _patience(self) -> float:
@@ -543,10 +594,14 @@ class _Text:
         if step is None or self._ended:
             return {}
         config = self._device.config
-        chosen = self._device.transport.read(regs.history_address(config, step, 0), 4 * config.slots,
-                                             timeout=self._device._patience)
+        chosen = self._device._await(regs.history_address(config, step, 0), 4 * config.slots)
         return {slot: int(token) for slot, token in enumerate(np.frombuffer(chosen, "<u4"))
                 if token != regs.NO_TOKEN}
+
+    def drop(self) -> None:
+        """Nothing comes any more."""
+        self._ahead.clear()
+        self._ended = True
 
     def finish(self) -> None:
         """Keep what is left of the tokens, and wait for the end."""

@@ -11,18 +11,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from terngen.host.convert.geometry import Geometry
-from terngen.host.layout import Layout
+from terngen.host.layout import layout_of
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import DRAINS, Op
 
-__all__ = ["CLAIMS", "DRAM", "OPERATION", "Scheme", "additions", "claims", "energy", "of_addition", "picojoules",
-           "products", "schemes"]
+__all__ = ["CLAIMS", "DRAM", "OPERATION", "SRAM", "Scheme", "additions", "claims", "energy", "of_addition",
+           "of_machine", "picojoules", "products", "schemes"]
 
 #: Picojoules of an operation.
 OPERATION = {"int8 add": 0.03, "int32 add": 0.1, "fp16 add": 0.4, "fp32 add": 0.9,
              "int8 mult": 0.2, "int32 mult": 3.1, "fp16 mult": 1.1, "fp32 mult": 3.7}
 #: Picojoules of a bit from DRAM, lowest and highest: 1.3 to 2.6 nJ for 64 bits.
 DRAM = (1300 / 64, 2600 / 64)
+#: Picojoules of a bit from a memory of 8 KiB on the chip: 10 pJ for 64 bits.
+SRAM = 10 / 64
 
 #: What the paper says that L-Mul saves.
 CLAIMS = {"element-wise products": 0.95, "dot products": 0.80}
@@ -40,6 +42,18 @@ def picojoules(kind: str) -> float:
     what, verb = kind.split()
     assert what.startswith("int") and verb == "add", kind
     return of_addition(int(what.removeprefix("int")))
+
+
+def _float_product(significand: int) -> float:
+    """Picojoules of a float multiplication: on the line through those of fp16 and fp32 by the square of the bits."""
+    low, high = OPERATION["fp16 mult"], OPERATION["fp32 mult"]
+    return low + (significand ** 2 - 11 ** 2) * (high - low) / (24 ** 2 - 11 ** 2)
+
+
+def _float_addition(bits: int) -> float:
+    """Picojoules of a float addition: on the line through those of fp16 and fp32."""
+    low, high = OPERATION["fp16 add"], OPERATION["fp32 add"]
+    return low + (bits - 16) * (high - low) / 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +101,7 @@ _SUMS = {Op.MLGRU: 2, Op.RESIDUAL: 1, Op.SQUARE: 1, Op.STORE: 1}
 
 
 def _items(geometry: Geometry, config: Config) -> Any:
-    layout = Layout(geometry, config)
+    layout = layout_of(geometry, config)
     return [*layout.items["layers"], *layout.items["head"]]
 
 
@@ -110,7 +124,7 @@ def additions(geometry: Geometry, config: Config) -> int:
 def energy(geometry: Geometry, config: Config) -> dict[str, dict[str, Any]]:
     """Operations of a token by kind, and picojoules, of each scheme."""
     sites   = products(geometry, config)
-    layout  = Layout(geometry, config)
+    layout  = layout_of(geometry, config)
     played  = sum(layout.marks[name].count for name in ("layers", "head")) * config.beat_bits
     found   = {}
     for name, scheme in schemes(config).items():
@@ -129,6 +143,25 @@ def energy(geometry: Geometry, config: Config) -> dict[str, dict[str, Any]]:
             "dram_pj":           [bits * each for each in DRAM],
         }
     return found
+
+
+def of_machine(geometry: Geometry, config: Config, *, bits: float, on_chip: bool) -> float:
+    """Picojoules of a token on a machine with its own formats and multipliers.
+
+    Parameters
+    ----------
+    bits
+        What it reads of its memory for a token.
+    on_chip
+        Whether that is block RAM; otherwise it costs the middle of :data:`DRAM`.
+    """
+    path    = config.path
+    added   = _float_addition(path.width)
+    product = {True: _float_product(path.mantissa_bits + 1), False: of_addition(path.width - 1)}
+    compute = geometry.ternary_weights * of_addition(config.acc_width) + additions(geometry, config) * added
+    for site, count in products(geometry, config).items():
+        compute += count * product[getattr(config.sites, site).is_exact]
+    return compute + bits * (SRAM if on_chip else sum(DRAM) / 2)
 
 
 def _total(counts: Mapping[str, int]) -> float:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,10 +44,26 @@ def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _beside(target: Path) -> tempfile.TemporaryDirectory[str]:
+@contextlib.contextmanager
+def _folder(prefix: str, place: Path) -> Iterator[Path]:
+    """A folder that is gone afterwards, also when whoever waits for that interrupts it once."""
+    folder = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        yield folder
+    finally:
+        if folder is not None:
+            try:
+                shutil.rmtree(folder)
+            except KeyboardInterrupt:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+
+
+def _beside(target: Path) -> contextlib.AbstractContextManager[Path]:
     if target.exists() and not target.is_file():
         raise OSError(None, "It is not a file")
-    return tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+    return _folder(f".{target.name}.", target.parent)
 
 
 @contextlib.contextmanager
@@ -59,7 +76,7 @@ def output_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the system refuses something, in here or in the body: no space, no permission.
     """
     with _writing(path), _beside(Path(path)) as folder:
-        yield Path(folder)
+        yield folder
 
 
 @contextlib.contextmanager
@@ -80,7 +97,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 yield file
             return
         with _beside(target) as folder:
-            complete = Path(folder, "complete")
+            complete = folder / "complete"
             with open(complete, "wb") as file:
                 yield file
             os.replace(complete, target)
@@ -114,10 +131,10 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> No
     *_, last = files
     with _writing(path):
         target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing.", dir=target) as folder:
+        with _folder(".writing.", target) as folder:
             for name, octets in files.items():
-                Path(folder, name).write_bytes(octets)
+                (folder / name).write_bytes(octets)
             # The last file describes the others, so that it must not stand beside foreign ones.
             (target / last).unlink(missing_ok=True)
             for name in files:
-                os.replace(Path(folder, name), target / name)
+                os.replace(folder / name, target / name)

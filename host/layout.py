@@ -5,6 +5,7 @@ What is computed where, and why in this order, is said in :mod:`terngen.host.com
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from terngen.host.errors import ConfigError
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Mark, Op, descriptor_beats
 
-__all__ = ["PROJECTION_EPS", "Item", "Layout", "Piece", "cut", "head", "layer"]
+__all__ = ["PROJECTION_EPS", "Item", "Layout", "Piece", "cut", "head", "layer", "layout_of"]
 
 #: Epsilon of the norm inside every projection, whatever the configuration says.
 PROJECTION_EPS = 1e-6
@@ -292,3 +293,9 @@ def _even(sizes: Sequence[int], count: int) -> list[int]:
                      for start in range(runs - 1, end)), default=best[end], key=lambda found: found[0])
                 for end in range(len(sums))]
     return best[-1][1]
+
+
+@functools.lru_cache(maxsize=4)
+def layout_of(geometry: Geometry, config: Config, piece: Piece | None = None) -> Layout:
+    """The same layout for those who ask one after the other."""
+    return Layout(geometry, config, piece)

@@ -69,6 +69,9 @@ class FrameTransport:
         If the device does not answer, or speaks another version of the link.
     """
 
+    #: What the numbers of sessions are drawn from.
+    _chance: random.Random = random.SystemRandom()
+
     def __init__(self, pipe: BytePipe, *, window: int = 4, writes: int | None = None,
                  timeout: float = 2.0, patience: float = 0.1, clock: Callable[[], float] = time.monotonic):
         writes = window if writes is None else writes
@@ -85,19 +88,15 @@ class FrameTransport:
         self._patience = patience
         self._clock    = clock
         self._decoder  = wire.Decoder()
+        self._generation = self._chance.randrange(1 << 8)
+        self._sequence   = 0
         self._lost: str | None = None       # why there is no session
         #: Frames sent again.
         self.resends = 0
         #: Answers that nobody waited for.
         self.stale   = 0
 
-        # Drawn, so that answers to an earlier session do not pass for answers to this one.
-        chance = random.SystemRandom()
-        self._generation = chance.randrange(1 << 8)
-        self._sequence   = chance.randrange(1 << 16)
-        self._pipe.send(bytes([wire.DELIMITER]))
-        for _ in self._exchange(iter([Frame(type=Type.HELLO)]), timeout, window):
-            pass
+        self.abort()
 
     @property
     def description(self) -> str:
@@ -128,6 +127,15 @@ class FrameTransport:
         requests = (Frame(type=Type.WRITE, address=address + place, length=len(piece), payload=piece)
                     for place, piece in pieces)
         for _ in self._exchange(requests, self._timeout, self._writes):
+            pass
+
+    def abort(self) -> None:
+        # Another than before, and drawn, so that answers to an earlier session do not pass for answers to this one.
+        self._generation = (self._generation + 1 + self._chance.randrange((1 << 8) - 1)) % (1 << 8)
+        self._sequence   = self._chance.randrange(1 << 16)
+        self._lost       = None
+        self._pipe.send(bytes([wire.DELIMITER]))
+        for _ in self._exchange(iter([Frame(type=Type.HELLO)]), self._timeout, self._window):
             pass
 
     def close(self) -> None:

@@ -8,9 +8,11 @@ import random
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError, LinkError
+from terngen.host.exercises import PARTS
 from terngen.hw.contract import regs
 from terngen.hw.contract.regs import Reg
 from terngen.hw.contract.tape import Mark, Op, descriptor_beats, walk
@@ -31,8 +33,13 @@ class Step:
     detail: str
 
 
+#: Names, what is done, and what to do when it fails.
+_Steps = list[tuple[str, Callable[[], str], str]]
+
+
 def selftest(device: Device, golden: Device, progress: Callable[[int, int], None]) -> Iterator[Step]:
-    """Link, memory, one matrix, one layer, one token.
+    """Link, memory, and what the tape of the device has: each operation in each of its ways and a text, if it is that
+    of :func:`~terngen.host.exercises.exercises`; else one matrix, one layer, one token.
 
     Parameters
     ----------
@@ -41,18 +48,14 @@ def selftest(device: Device, golden: Device, progress: Callable[[int, int], None
     progress
         Of loading.
     """
-    steps: list[tuple[str, Callable[[], str], str]] = [
+    steps: _Steps = [
         ("link",   lambda: _echo(device),
          "check wires and rate of the link, and that the clock of the board is as built"),
         ("memory", lambda: _memory(device, progress),
          "check power and clock of the memory; on a board with SDRAM build with another flight or a slower clock"),
-        ("matrix", lambda: _parts(device, golden, _first_matrix(device)),
-         "timing of the array or the vector unit; build again, and see the worst path of report.json"),
-        ("layer",  lambda: _parts(device, golden, [device.tape.marks["layer.0"]]),
-         "timing of the vector unit; build again, and see the worst path of report.json"),
-        ("token",  lambda: _token(device, golden), "as for the layer; then play token after token with `terngen run`"),
     ]
-    for name, step, remedy in steps:
+    exercised = device.tape.marks.keys() >= PARTS.keys()
+    for name, step, remedy in steps + (_exercises if exercised else _model)(device, golden):
         try:
             yield Step(name, True, step())
         except LinkError:
@@ -60,6 +63,27 @@ def selftest(device: Device, golden: Device, progress: Callable[[int, int], None
         except DeviceError as error:
             yield Step(name, False, f"{error}; {remedy}")
             return
+
+
+def _model(device: Device, golden: Device) -> _Steps:
+    """With a model."""
+    return [
+        ("matrix", lambda: _parts(device, golden, _first_matrix(device)),
+         "timing of the array or the vector unit; build again, and see the worst path of report.json"),
+        ("layer",  lambda: _parts(device, golden, [device.tape.marks["layer.0"]]),
+         "timing of the vector unit; build again, and see the worst path of report.json"),
+        ("token",  lambda: _token(device, golden), "as for the layer; then play token after token with `terngen run`"),
+    ]
+
+
+def _exercises(device: Device, golden: Device) -> _Steps:
+    """Without one."""
+    def step(name: str) -> Callable[[], str]:
+        return lambda: _exercise(device, golden, name)
+
+    again = "build again, and see the worst path of report.json"
+    return [*((name, step(name), f"new in this part: {write.__doc__}; {again}") for name, write in PARTS.items()),
+            ("text", lambda: _text(device, golden), f"the machine makes tokens by itself here; {again}")]
 
 
 def _echo(device: Device) -> str:
@@ -108,21 +132,58 @@ def _parts(device: Device, golden: Device, parts: list[Mark]) -> str:
     """The sums of the last matrix in parts of the tape, after a token."""
     rows = [fields["length"] for part in parts for _, fields, _ in walk(device.config, device.tape.image, part)
             if fields["opcode"] is Op.MATVEC][-1]
-    found, wanted = (each.sums_after(parts, TOKEN, rows) for each in (device, golden))
-    differ = np.flatnonzero(found != wanted)
+    return _same(*(each.sums_after(parts, {0: TOKEN}, rows) for each in (device, golden)))
+
+
+def _same(found: NDArray[np.int32], wanted: NDArray[np.int32]) -> str:
+    """Sums ``(slots, rows)`` of both."""
+    differ = np.argwhere(found != wanted)
     if len(differ):
-        row = differ[0]
-        raise DeviceError(f"Sums of a matrix must be the golden machine's, but {len(differ)} of {rows} differ, first "
-                          f"that of row {row}: {found[row]}, not {wanted[row]}")
-    return f"{rows} sums are the golden machine's"
+        slot, row = differ[0]
+        raise DeviceError(f"Sums of a matrix must be the golden machine's, but {len(differ)} of {found.size} differ, "
+                          f"first that of row {row} in slot {slot}: {found[slot, row]}, not {wanted[slot, row]}")
+    return f"{found.size} sums are the golden machine's"
+
+
+def _exercise(device: Device, golden: Device, name: str) -> str:
+    """A part of the exercises, in all slots, in a new sequence and in one that goes on."""
+    part, config = device.tape.marks[name], device.config
+    descriptors  = [fields for _, fields, _ in walk(config, device.tape.image, part)]
+    rows, vocab  = descriptors[-1]["length"], device.tape.model["vocab_size"]
+    for reset in (True, False):
+        tokens = {slot: (slot + reset) % vocab for slot in range(config.slots)}
+        _same(*(each.sums_after([part], tokens, rows, reset=reset) for each in (device, golden)))
+        for slot in tokens:
+            _best(device, golden, slot)
+    return (f"{len(descriptors)} descriptors, twice in {config.slots} slots, gave the golden machine's sums and "
+            f"candidates")
+
+
+def _text(device: Device, golden: Device) -> str:
+    """Tokens that the machine makes by itself, until one that ends the text."""
+    steps  = min(device.config.history, 8)
+    tokens = dict.fromkeys(range(device.config.slots), TOKEN)
+    stop   = None
+    for _ in range(2):
+        found, wanted = (list(each.decode(tokens, steps, reset=[*tokens], stop=stop)) for each in (device, golden))
+        if found != wanted:
+            raise DeviceError(f"Tokens must be {wanted}, not {found}")
+        stop = wanted[-1][0]
+    return f"{steps} tokens in {len(tokens)} slots are the golden machine's, and so is the end of a text"
 
 
 def _token(device: Device, golden: Device) -> str:
-    found = []
+    """A token through the whole model."""
     for each in (device, golden):
         each.step({0: TOKEN}, reset=[0])
-        result = each.results(0)
-        found.append((result.tokens.tolist(), result.sums.tolist(), result.scale))
-    if found[0] != found[1]:
-        raise DeviceError(f"Best candidates must be {found[1][0]}, not {found[0][0]}")
-    return f"the best candidate is token {found[0][0][0]}, as the golden machine has it"
+    return f"the best candidate is token {_best(device, golden, 0)}, as the golden machine has it"
+
+
+def _best(device: Device, golden: Device, slot: int) -> int:
+    """The best candidate of a slot, if all are the same."""
+    found, wanted = ((result.tokens.tolist(), result.sums.tolist(), result.scale)
+                     for result in (each.results(slot) for each in (device, golden)))
+    if found != wanted:
+        raise DeviceError(f"Best candidates of slot {slot} must be {wanted[0]} with sums {wanted[1]} and scale "
+                          f"{wanted[2]}, not {found[0]} with {found[1]} and {found[2]}")
+    return int(wanted[0][0])

@@ -11,12 +11,13 @@ from tokenizers import Tokenizer
 
 from terngen.host.chain import Computer
 from terngen.host.convert.checkpoint import Checkpoint
-from terngen.host.device import Counters, Result
+from terngen.host.device import Counters
 from terngen.host.errors import CheckpointError, InputError, TapeError
 from terngen.host.files import read_text
+from terngen.host.sampling import Sampling
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["Decoder", "Encoded", "Language", "Sampling", "Story", "Surprise", "read_text"]
+__all__ = ["Decoder", "Encoded", "Language", "Story", "Surprise", "read_text"]
 
 #: What an incomplete character becomes when it is decoded.
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -230,49 +231,6 @@ class Surprise:
         return self._nats / math.log(2) / max(1, self.octets)
 
 
-class Sampling:
-    """Chooses tokens.
-
-    Parameters
-    ----------
-    temperature : :class:`float`
-        Zero takes the best candidate, one follows the model.
-    top_k : :class:`int` or None
-        Candidates to choose from, at most those that the device gives.
-    seed : :class:`int`
-        Equal seeds choose equally.
-
-    Raises
-    ------
-    ValueError
-        If the temperature is negative, or fewer than one candidate are left.
-    """
-
-    def __init__(self, *, temperature: float = 0.0, top_k: int | None = None, seed: int = 0
-                 ) -> None:
-        if not temperature >= 0 or not np.isfinite(temperature):
-            raise ValueError(f"Temperature must be zero or more, not {temperature}")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"Top-k must be at least 1, not {top_k}")
-        self._temperature = temperature
-        self._top_k       = top_k
-        self._rng         = np.random.default_rng(seed)
-
-    @property
-    def greedy(self) -> bool:
-        """Whether it always takes the best candidate."""
-        return self._temperature == 0
-
-    def choose(self, result: Result) -> int:
-        """The token that follows."""
-        if self.greedy:
-            return int(result.tokens[0])
-        logits  = result.logits[:self._top_k]
-        # The difference first: a tiny temperature must not make infinities of both.
-        weights = np.exp((logits - logits.max()) / self._temperature)
-        return int(self._rng.choice(result.tokens[:len(weights)], p=weights / weights.sum()))
-
-
 class Story:
     """A text that a device continues.
 
@@ -325,17 +283,10 @@ class Story:
 
     def _following(self, token: int, count: int, reset: list[int]) -> Iterator[int]:
         """Tokens after `token`, the one that ends the text among them."""
-        slot, device = self._slot, self._device
-        if self._sampling.greedy:       # the machine can do that by itself
-            self.making = device.counters
-            for made in device.decode({slot: token}, count, reset=reset, stop=self._language.end):
-                yield made[slot]
-            return
-        for _ in range(count):
-            self.making.append(device.step({slot: token}, reset=reset))
-            reset = []
-            token = self._sampling.choose(device.results(slot))
-            yield token
+        self.making = self._device.counters
+        for made in self._device.decode({self._slot: token}, count, reset=reset, stop=self._language.end,
+                                        sampling={self._slot: self._sampling}):
+            yield made[self._slot]
 
     def pieces(self, count: int) -> Iterator[str]:
         """The same as text, in pieces."""

@@ -41,6 +41,17 @@ class Transport(Protocol):
             If the device does not answer.
         """
 
+    def abort(self) -> None:
+        """Stop whatever the device is doing; it is as after power-up, but for its tape memory.
+
+        Also after a call that was broken off.
+
+        Raises
+        ------
+        LinkError
+            If the device does not answer.
+        """
+
     def close(self) -> None:
         """Let go of the device. Closing twice is no error."""
 

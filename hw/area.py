@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from terngen.hw.contract import formats
+from terngen.hw.contract import drawing, formats
 from terngen.hw.contract.config import EXACT, ArrayVariant, Config, Control
 from terngen.hw.contract.formats import Multiplier
 from terngen.hw.contract.regs import TOKEN_BITS
@@ -70,6 +70,10 @@ def stores(config: Config) -> list[Store]:
         Store("sigmoid", config.path.width - 2, formats.SIGMOID_ENTRIES, lanes, constant=True),
         Store("squares", 46, slots * formats.bins(config.path), lanes, at_once=True),
     ]
+    if config.draws:
+        found += [Store("draws", 32, 1 << config.slot_bits, at_once=True),
+                  Store("choices", 20, 1 << config.slot_bits, at_once=True),
+                  Store("noise", drawing.NOISE_WIDTH - drawing.FRESH_BITS, drawing.NOISE_ENTRIES, constant=True)]
     if config.variant is ArrayVariant.TABLE:
         width = config.table_builders
         found.append(Store("steps", table.STEP_BITS, 2 * table.ENTRIES, constant=True))
@@ -111,7 +115,8 @@ def block_rams(config: Config, *, distributed: int = 0) -> int:
 
 def tape_block_rams(config: Config, beats: int) -> int:
     """Block RAMs of a tape on chip."""
-    return sum(blocks(Store("tape", config.beat_bits, depth)) for depth in onchip.banks(beats))
+    return sum(blocks(Store("tape", width, depth))
+               for width in onchip.parts(config.beat_bits) for depth in onchip.banks(beats))
 
 
 def dsps(config: Config) -> int:
@@ -149,12 +154,12 @@ def array_features(config: Config) -> dict[str, float]:
 
 def machine_features(config: Config) -> dict[str, float]:
     """What the rest of a machine has much of."""
-    lanes, slots, products = config.lanes, config.slots, _products(config)
+    bits, slots, products = config.lanes * config.path.width, config.slots, _products(config)
     return {
         "machine":          1,
         "beat":             config.beat_bits,
-        "lane":             lanes,
-        "inexact product":  lanes * (len(products) - products.count(EXACT)),
+        "lane bit":         bits,
+        "inexact bit":      bits * (len(products) - products.count(EXACT)),
         "slot":             slots,
         "candidate":        slots * config.top_k,
         "slot number":      config.slot_bits,

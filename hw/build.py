@@ -42,6 +42,7 @@ from terngen.hw.units.add import Add
 from terngen.hw.units.array import ternary_array
 from terngen.hw.units.convert import FromInt, ToInt8
 from terngen.hw.units.dot import Dot
+from terngen.hw.units.draw import Draw
 from terngen.hw.units.literal import LiteralLMul
 from terngen.hw.units.matvec import Command, MatVec
 from terngen.hw.units.multiply import Multiply
@@ -208,6 +209,7 @@ COMPONENTS: dict[str, Callable[[Config], Any]] = {
     "square-sum":  lambda config: SquareSum(fmt=config.path, lanes=config.lanes, slots=config.slots),
     "recurrence":  Recurrence,
     "sampler":     Sampler,
+    "draw":        Draw,
     "array":       ternary_array,
     "table-core":  TableCore,
     "sums":        Sums,

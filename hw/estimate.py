@@ -17,7 +17,7 @@ import collections
 import dataclasses
 import functools
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -64,9 +64,14 @@ class Source:
     refresh_period: int      = 0
     refresh_pause:  int      = 0
 
+    @functools.cached_property
+    def _ratio(self) -> tuple[int, int]:
+        return self.rate.numerator, self.rate.denominator
+
     def first_turn(self, cycle: int) -> int:
         """Number of the first turn at that cycle or later. In a turn the memory can give a beat."""
-        tick = cycle * self.rate.numerator // self.rate.denominator     # ticks in all cycles before
+        ticks, cycles = self._ratio
+        tick = cycle * ticks // cycles      # ticks in all cycles before
         if not self.refresh_period:
             return tick
         period, place = divmod(tick, self.refresh_period)
@@ -78,7 +83,8 @@ class Source:
         if self.refresh_period:
             period, place = divmod(turn, self.refresh_period - self.refresh_pause)
             tick = period * self.refresh_period + self.refresh_pause + place
-        return -(-(tick + 1) * self.rate.denominator // self.rate.numerator) - 1
+        ticks, cycles = self._ratio
+        return -(-(tick + 1) * cycles // ticks) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +132,8 @@ class _Piece:
         if self._even and first > self.first:
             return first if self.cycle(first) >= cycle else end
         # Beats are given one per cycle at most, so those that are late are all behind those that are not.
+        if self.cycle(end - 1) < cycle + end - 1 - first:
+            return end
         return first + bisect.bisect_left(range(end - first), True,
                                           key=lambda after: self.cycle(first + after) >= cycle + after)
 
@@ -316,7 +324,15 @@ class Array:
         return end
 
 
-_timing = functools.cache(Timing.of)
+#: By what decides about latencies; it takes longer to find them than to follow a step.
+_timings: dict[tuple[Any, ...], Timing] = {}
+
+
+def _timing(config: Config) -> Timing:
+    key = config.lanes, config.path, config.sites, config.acc_width
+    if key not in _timings:
+        _timings[key] = Timing.of(config)
+    return dataclasses.replace(_timings[key], config=config)
 
 
 class _Machine:
@@ -446,7 +462,7 @@ class _Machine:
 
 def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: int,
          tokens: Mapping[int, int] | None = None, hidden: int = 0, embedding: tuple[int, int] = (0, 0),
-         start: int = 0, count: int, source: Source = Source(), phase: int = 0) -> Step:
+         start: int = 0, count: int, source: Source = Source(), phase: int = 0, drawn: Sequence[int] = ()) -> Step:
     """What a step takes.
 
     Parameters
@@ -471,6 +487,8 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
     phase : :class:`int`
         Cycles from power-up to the cycle in which the player is started. Only a source with pauses depends
         on it.
+    drawn : sequence of :class:`int`
+        Candidates of each slot that draws its next token.
     """
     tape = Tape(config, source, phase)
     if config.control is Control.PROGRAM:
@@ -497,4 +515,4 @@ def step(config: Config, descriptors: Iterable[Mapping[str, Any]], *, active: in
         cycle = machine.segment(cycle, start, count, descriptors)
     cycle = max(cycle, machine.idle + player.IDLE_CYCLES) + player.SETTLE_CYCLES - 1
     spent = {op: (machine.beats_of[op], cycles - machine.beats_of[op]) for op, cycles in machine.cycles_of.items()}
-    return Step(cycle + decode.cycles(config, steps=1), machine.beats, spent)
+    return Step(cycle + decode.cycles(config, steps=1, drawn=drawn), machine.beats, spent)

@@ -22,6 +22,7 @@ from terngen.hw.tape.onchip import OnChipTape
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.tape.sdram import SdramTape
 from terngen.hw.tape.striped import StripedTape
+from terngen.hw.units.draw import Draw
 from terngen.hw.units.matvec import MatVec
 from terngen.hw.units.parameters import Parameters
 from terngen.hw.units.vector import Vector
@@ -136,12 +137,27 @@ class Machine(wiring.Component):
         wiring.connect(m, vector.weights, parameters.o)
         wiring.connect(m, vector.codes, matvec.fill)
 
+        place = 0           # of the candidate that decoding asks for
+        if config.draws:
+            m.submodules.draw = draw = ResetInserter(restart)(Draw(config))
+            m.d.comb += [
+                draw.choose.eq(registers.choose),
+                draw.choice.eq(registers.choice),
+                draw.go.eq(decode.draw),
+                draw.slot.eq(decode.ask_slot),
+                draw.scale.eq(vector.top_scale),
+                draw.sum.eq(vector.top_sum),
+                decode.drawn.eq(draw.done),
+            ]
+            place = draw.place
+
         machine_idle = sequencer.idle & vector.idle & matvec.idle
         m.d.comb += [
             decode.go.eq(registers.go),
             decode.steps.eq(registers.steps),
             decode.stop.eq(registers.stop),
             decode.mask.eq(registers.mask),
+            decode.draws.eq(registers.draw),
             decode.first.eq(registers.tokens),
             decode.player_busy.eq(player.busy),
             decode.best.eq(vector.top_row),
@@ -178,12 +194,10 @@ class Machine(wiring.Component):
             vector.states.eq(registers.states),
             vector.vocab.eq(registers.vocab),
             vector.top_slot.eq(Mux(decode.busy, decode.ask_slot, registers.top_slot)),
-            vector.top_place.eq(Mux(decode.busy, 0, registers.top_place)),
+            vector.top_place.eq(Mux(decode.busy, place, registers.top_place)),
             registers.top_row.eq(vector.top_row),
             registers.top_sum.eq(vector.top_sum),
-            registers.scales.eq(vector.scales),
-            vector.look.eq(registers.look),
-            registers.seen.eq(vector.seen),
+            registers.top_scale.eq(vector.top_scale),
 
             # The host looks at the sums that were taken last, while nothing happens.
             matvec.drain.last.eq(~decode.busy),
@@ -195,6 +209,8 @@ class Machine(wiring.Component):
             vector.sums.ready.eq(matvec.drain.ready),
             registers.sums.eq(matvec.drain.sums),
         ]
+        if config.readable:
+            m.d.comb += [vector.look.eq(registers.look), registers.seen.eq(vector.seen)]
         wiring.connect(m, vector.trace, wiring.flipped(self.trace))
         return m
 

@@ -15,18 +15,19 @@ import click
 from terngen.host.files import cache_dir, replacing
 from terngen.hw import area, build
 from terngen.hw.contract.config import ArrayVariant, Config, Sites
-from terngen.hw.contract.formats import Multiplier
+from terngen.hw.contract.formats import FloatFormat, Multiplier
 
 __all__ = ["ARRAYS", "MACHINES", "UNIT", "UNITS", "measure"]
 
 _BUFFERS: dict[str, Any] = {"hidden": 128, "wide": 512, "rows": 512, "state": 512}
 _LMUL    = {"sites": Sites.all(Multiplier("lmul"))}
+_SHORT   = {"path": FloatFormat(6, 7)}
 _TABLE   = {"variant": ArrayVariant.TABLE}
 _TRIPLES = {"variant": ArrayVariant.TRIPLES}
 
 #: Units by themselves, in a machine of which there is a little of everything.
 UNITS = ("add", "multiply", "lmul", "from-int", "to-int8", "sigmoid", "reciprocal", "parameters", "reader", "player",
-         "sums", "array", "square-sum", "recurrence", "sampler", "sequencer", "registers", "endpoint", "vector")
+         "sums", "array", "square-sum", "recurrence", "sampler", "draw", "sequencer", "registers", "endpoint", "vector")
 UNIT  = Config(**_BUFFERS)
 #: Arrays: every structure with little and much of each.
 ARRAYS = [Config(**_BUFFERS, beat_bits=beat_bits, row_lanes=row_lanes, lanes=lanes, slots=slots, **variant)
@@ -49,6 +50,9 @@ MACHINES = [Config(**_BUFFERS, **size) for size in [
     {"beat_bits": 64, "row_lanes": 2, "lanes": 4, "slots": 4, "top_k": 2, **_TABLE},
     {"beat_bits": 256, "row_lanes": 8, "lanes": 2, "slots": 2, **_TABLE},
     {"beat_bits": 64, "row_lanes": 2, "lanes": 8, **_LMUL, **_TABLE},
+    {"beat_bits": 16, "row_lanes": 1, "lanes": 1, **_SHORT},
+    {"beat_bits": 16, "row_lanes": 1, "lanes": 2, **_SHORT, **_LMUL},
+    {"beat_bits": 32, "row_lanes": 1, "lanes": 4, "slots": 2, **_SHORT, **_LMUL},
 ]]
 
 

@@ -10,6 +10,7 @@ from terngen.host.chain import Chain, Computer
 from terngen.host.device import Counters, Device
 from terngen.host.errors import GateError
 from terngen.hw.contract.tape import Tape
+from terngen.hw.contract.trits import TRITS_PER_BYTE
 from terngen.sim.device import GoldenTransport, SimTransport
 from terngen.sim.gate import CheckedTransport
 
@@ -100,19 +101,21 @@ class Bench:
             outcome["first"] = dataclasses.asdict(checked.first)
         return outcome
 
-    def figures(self, steps: Sequence[Counters]) -> dict[str, Any]:
-        """Speed, of steps that passed.
+    def figures(self, runs: Sequence[Counters], passes: int | None = None) -> dict[str, Any]:
+        """Speed, of runs that passed.
 
         A token is one pass of the tape, which gives one token to each slot that takes part. Attainment is
         the share of what the tape source could have given had it neither paused nor idled.
 
         Parameters
         ----------
-        steps : sequence of :class:`Counters`
-            Counters of each pass, head included.
+        runs : sequence of :class:`Counters`
+            Counters of each run, head included.
+        passes : :class:`int`
+            Passes of the tape in them, by default one in each.
         """
-        total    = Counters.total(steps)
-        count    = len(steps)
+        total    = Counters.total(runs)
+        count    = len(runs) if passes is None else passes
         beat     = self.tape.config.beat_bytes
         memory   = self.simulated.memory
         counters = self.simulated.model.counters
@@ -120,6 +123,9 @@ class Bench:
         seconds  = self.checked.seconds - self._seconds
         return {
             "tokens":                 count,
+            "digest":                 self.tape.config.digest.hex(),
+            "ternary_weights":        self.tape.model["ternary_weights"],
+            "products_per_cycle":     beat * TRITS_PER_BYTE * self.tape.config.slots,
             "cycles_per_token":       total.cycles / count,
             "tape_bytes_per_token":   total.beats * beat / count,
             "peak_bytes_per_cycle":   float(beat * memory.rate),

@@ -19,7 +19,7 @@ from terngen.sim import verilate, verilog
 from terngen.sim.memory import MemoryModel
 from terngen.sim.trace import event_words
 
-__all__ = ["CompiledModel", "Counters", "Library", "Waveform", "compile_machine"]
+__all__ = ["CompiledModel", "Counters", "Library", "Waveform", "compile_machine", "loops"]
 
 @dataclasses.dataclass(frozen=True)
 class Waveform:
@@ -73,7 +73,7 @@ class Library:
     event_words: int
 
 
-def compile_machine(component: Any, *, config: Config, waveform: bool = False,
+def compile_machine(component: Any, *, config: Config, waveform: bool = False, coverage: bool = False,
                     optimisation: str = verilate.OPTIMISATION) -> Library:
     """Compile a machine: a component, or its Verilog with a top module ``top``.
 
@@ -84,6 +84,8 @@ def compile_machine(component: Any, *, config: Config, waveform: bool = False,
     ----------
     waveform : :class:`bool`
         The models of the library can write waveforms, and are slower.
+    coverage : :class:`bool`
+        They count what is covered, and are slower.
     optimisation : :class:`str`
         ``-O1``, ``-O2`` or ``-O3``.
 
@@ -109,7 +111,8 @@ def compile_machine(component: Any, *, config: Config, waveform: bool = False,
     words = -(-ports.get("trace__event", 0) // 32)
     if words and words != event_words(config):
         raise ValueError(f"Events of the machine must have {event_words(config)} words, not {words}")
-    path = verilate.build(_shell(_loops(text), "top"), waveform=waveform, optimisation=optimisation, defines={
+    made = {"waveform": waveform, "coverage": coverage, "optimisation": optimisation}
+    path = verilate.build(_shell(loops(text), "top"), **made, defines={
         "HAS_MEMORY": int(memory),
         "HAS_TRACE":  int(words > 0),
         "HAS_BUSY":   int("busy" in ports),
@@ -147,7 +150,7 @@ def _shell(text: str, top: str) -> str:
     return f"{text}\nmodule shell({declared});\n{late}  {top} machine({passed});\nendmodule\n"
 
 
-def _loops(text: str) -> str:
+def loops(text: str) -> str:
     """The same Verilog, with a loop where each word of a memory is set to zero: Verilator makes a statement in C++
     of every assignment, which for large memories is most of the code."""
     def loop(match: re.Match[str]) -> str:
@@ -217,7 +220,8 @@ def _load(path: Path) -> ctypes.CDLL:
             ("replay",         long,         [handle, handle]),
             ("counters",       None,         [handle, ctypes.POINTER(_Counters)]),
             ("waveform",       None,         [handle, octets, long, long]),
-            ("waveform_close", None,         [handle])):
+            ("waveform_close", None,         [handle]),
+            ("coverage",       None,         [handle, octets])):
         function = getattr(library, f"machine_{name}")
         function.restype, function.argtypes = result, arguments
     return library
@@ -328,6 +332,10 @@ class CompiledModel:
             Octets that came out of the link.
         """
         return self._code.machine_replay(self._handle, recorded._handle)
+
+    def coverage(self, path: Path) -> None:
+        """Write what has been covered, as Verilator writes it; nothing if the library does not count it."""
+        self._code.machine_coverage(self._handle, os.fsencode(path))
 
     @property
     def counters(self) -> Counters:

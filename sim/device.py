@@ -15,9 +15,9 @@ import numpy as np
 from terngen.host.errors import ConfigError, LinkError
 from terngen.host.files import output_folder
 from terngen.host.link import FrameTransport
-from terngen.hw.contract import bits, regs
+from terngen.hw.contract import bits, drawing, formats, regs
 from terngen.hw.contract.config import Config
-from terngen.hw.contract.regs import Reg, Status
+from terngen.hw.contract.regs import Choice, Reg, Status
 from terngen.hw.contract.tape import Mark, Tape, TapeFormatError
 from terngen.sim import verilate, verilog
 from terngen.sim.compiled import CompiledModel, Waveform, compile_machine
@@ -49,9 +49,9 @@ class GoldenTransport:
 
     description = "golden machine"
 
-    #: Registers that a host sets.
+    #: Registers that a host sets; the last one only where the machine draws.
     SET = (Reg.MASK, Reg.RESET, Reg.EMBED_START, Reg.EMBED_BEATS, Reg.PLAY_START, Reg.PLAY_COUNT,
-           Reg.HIDDEN, Reg.VOCAB, Reg.STEPS, Reg.STOP)
+           Reg.HIDDEN, Reg.VOCAB, Reg.STEPS, Reg.STOP, Reg.DRAW)
 
     def __init__(self, config: Config):
         self.config  = config
@@ -79,17 +79,22 @@ class GoldenTransport:
         #: Why the machine stopped, a sentence, or ``None``.
         self.fault: str | None = None
         slots = range(self.config.slots)
-        self._settable = {reg.value for reg in self.SET} | {
+        self._settable = {reg.value for reg in (self.SET if self.config.draws else self.SET[:-1])} | {
             address(slot) for slot in slots for address in (regs.token_address, regs.state_address)}
         self._words    = dict.fromkeys(self._settable, 0) | {
             Reg.MAGIC.value:   regs.MAGIC,
             Reg.VERSION.value: regs.VERSION,
             Reg.STOP.value:    regs.NO_TOKEN,
         } | {regs.state_address(slot): slot for slot in slots}
+        self._choices  = {regs.choice_address(slot) + second: 0 for slot in slots for second in (0, 4)}
         self._history: list[dict[int, int]] = []        # tokens by slot, of each step
         self._run: Iterator[int] = iter(())             # executes a step; gives its beats
         for index, word in enumerate(np.frombuffer(self.config.digest, "<u4")):
             self._words[Reg.DIGEST.value + 4 * index] = int(word)
+
+    def abort(self) -> None:
+        """See :class:`~terngen.host.transport.Transport`."""
+        self.reset()
 
     def close(self) -> None:
         """Nothing is to be let go of."""
@@ -151,6 +156,8 @@ class GoldenTransport:
             target = address + 4 * place
             if target in self._settable:
                 self._words[target] = word
+            elif target in self._choices:
+                self._choices[target] = word
             elif target == Reg.GO.value:
                 self._go()
             elif target == Reg.CHECK.value:
@@ -198,10 +205,22 @@ class GoldenTransport:
             beats = self._step(tokens, reset)
             reset = []
             self._words[Reg.RESET.value] = 0
-            best  = {slot: int(self.machine.top_index[slot, 0]) for slot in tokens}
-            self._history.append(best)
-            tokens = {slot: token for slot, token in best.items() if token != self._get(Reg.STOP)}
+            made   = {slot: int(self.machine.top_index[slot, self._place(slot)]) for slot in tokens}
+            self._history.append(made)
+            tokens = {slot: token for slot, token in made.items() if token != self._get(Reg.STOP)}
             yield beats
+
+    def _place(self, slot: int) -> int:
+        """Of the candidate that a slot takes."""
+        if not (self.config.draws and self._get(Reg.DRAW) >> slot & 1):
+            return 0
+        address = regs.choice_address(slot)
+        choice  = bits.unpack(Choice, self._choices[address + 4].to_bytes(4, "little")[:bits.size(Choice)])
+        scale   = float(formats.to_float(self.config.path, self.machine.scale[slot]))
+        sums    = self.machine.top_sum[slot, :max(1, choice["candidates"])]
+        place, state = drawing.draw(self._choices[address], drawing.slope(scale, choice["coldness"]), sums)
+        self._choices[address] = int(state)
+        return int(place)
 
     def _finish(self, steps: int | None = None) -> None:
         """Execute the run until so many steps are complete, or all of it."""

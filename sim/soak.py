@@ -18,6 +18,7 @@ from terngen.host.commands.console import Progress, emit, table
 from terngen.host.compile import compile_tape
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import DeviceError, GateError
+from terngen.host.sampling import Sampling
 from terngen.hw.contract import regs
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Reg
@@ -30,7 +31,7 @@ from terngen.sim.memory import MemoryModel
 __all__ = ["soak_frames", "soak_tokens"]
 
 #: Registers that a host sets and that nothing else changes.
-_KEPT = tuple(range(Reg.EMBED_START.value, Reg.GO.value, 4))
+_KEPT = tuple(range(Reg.EMBED_START.value, Reg.DRAW.value, 4))
 #: Octets of the memory that is written.
 _OCTETS = 1 << 16
 #: Beats of the longest write.
@@ -186,7 +187,9 @@ def soak_tokens(tape: Tape, faults: Faults, tokens: int,
                     device.prefill(prompt, state=taking[0], reset=bool(fresh))
                     done += len(prompt)
                 case 1:
-                    made  = list(device.decode(given, int(rng.integers(1, 8)), reset=fresh))
+                    sampling = {slot: Sampling(temperature=float(rng.random() * (rng.random() < 0.6)),
+                                               seed=int(rng.integers(1 << 32))) for slot in taking}
+                    made  = list(device.decode(given, int(rng.integers(1, 8)), reset=fresh, sampling=sampling))
                     done += sum(map(len, made))
                 case _:
                     device.step(given, reset=fresh, head=bool(rng.random() < 0.8))

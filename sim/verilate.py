@@ -36,8 +36,11 @@ HARNESS = Path(__file__).parent / "harness"
 VERILATE = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--expand-limit", "8",
             "-Wno-fatal", "-Wno-lint", "--prefix", "Vmachine", "--top-module", "shell", "--Mdir", ".")
 
+#: Beside that, for coverage. Of wide signals as well.
+COVERAGE = ("--coverage-line", "--coverage-toggle", "--coverage-max-width", "4096")
+
 #: Symbols stay hidden, so that two libraries in one process share nothing.
-COMPILE = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-DVM_COVERAGE=0", "-DVM_SC=0",
+COMPILE = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-DVM_SC=0",
            "-DVM_TIMING=0", "-DVM_TRACE=1", "-DVM_TRACE_VCD=1")
 
 
@@ -108,7 +111,7 @@ def _run(command: list[str], **options: Any) -> str:
     return done.stdout
 
 
-def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
+def build(text: str, *, defines: Mapping[str, int], waveform: bool = False, coverage: bool = False,
           optimisation: str = OPTIMISATION) -> Path:
     """The shared library of a design and the harness.
 
@@ -120,6 +123,8 @@ def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
         Macros of the harness.
     waveform : :class:`bool`
         The design can write waveforms, and is slower.
+    coverage : :class:`bool`
+        The design counts which of its lines and branches are executed and which of its bits change, and is slower.
     optimisation : :class:`str`
         ``-O0`` to ``-O3``.
 
@@ -131,12 +136,13 @@ def build(text: str, *, defines: Mapping[str, int], waveform: bool = False,
     if optimisation not in ("-O0", "-O1", "-O2", "-O3"):
         raise ValueError(f"Optimisation must be -O0, -O1, -O2 or -O3, not {optimisation!r}")
     (verilator, root), compiler = find_verilator(), find_compiler()
-    verilate = [*verilator.command, *VERILATE, *(["--trace"] if waveform else [])]
+    verilate = [*verilator.command, *VERILATE, *(["--trace"] if waveform else []), *(COVERAGE if coverage else [])]
     includes = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
-    compile_ = [*compiler.command, *COMPILE, *includes]
-    flags    = [f"-DWAVEFORM={int(waveform)}",
+    compile_ = [*compiler.command, *COMPILE, f"-DVM_COVERAGE={int(coverage)}", *includes]
+    flags    = [f"-DWAVEFORM={int(waveform)}", f"-DCOVERAGE={int(coverage)}",
                 *(f"-D{name}={value}" for name, value in sorted(defines.items()))]
-    runtime  = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if waveform else [])]
+    runtime  = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if waveform else []),
+                *(["verilated_cov"] if coverage else [])]
     tools    = [verilator.identity, compiler.identity, *compile_]
 
     def make_object(name: str, folder: Path) -> Path:

@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -20,13 +21,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from amaranth._toolchain.yosys import find_yosys
+from amaranth._toolchain.yosys import YosysError, find_yosys
 from amaranth.back import rtlil
 from amaranth.back import verilog as back
 from amaranth.hdl import Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib.wiring import In
 
+from terngen.host.errors import ToolError
 from terngen.host.files import cache_dir
 
 # Cocotb is imported where a bench is run: it is installed for tests only, Verilog is for everybody.
@@ -58,7 +60,7 @@ library.simulate(len(arguments), (ctypes.c_char_p * (len(arguments) + 1))(*argum
 """
 
 
-def verilog(component: Any, name: str = "top", *, ports=None, platform=None) -> str:
+def verilog(component: Any, name: str = "top", *, ports=None, platform=None, sources: bool = False) -> str:
     """Convert a component to one file of Verilog; equal components give equal text.
 
     Parameters
@@ -67,8 +69,19 @@ def verilog(component: Any, name: str = "top", *, ports=None, platform=None) -> 
         Component, or an elaboratable with its `ports`.
     name
         Name of the top module.
+    sources
+        Keep attributes ``src``: the line of Python that made a signal or an operation, as ``hw/units/add.py:12``.
+
+    Raises
+    ------
+    ToolError
+        If Yosys fails: there may be no room for the files that it needs.
     """
-    return back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=True)
+    try:
+        text = back.convert(component, name=name, ports=ports, platform=platform, strip_internal_attrs=not sources)
+    except YosysError as error:
+        raise ToolError(f"Yosys cannot write Verilog: {str(error).splitlines()[-1]}") from error
+    return re.sub(r'\bsrc = "[^"]*?/((?:amaranth|hw)/[^"]*)"', r'src = "\1"', text)
 
 
 def cached_verilog(make: Callable[[], Any], *key: str) -> str:

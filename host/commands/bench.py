@@ -89,17 +89,16 @@ def _of_pieces(tapes: Sequence[Any], devices: Sequence[str], tokens: int, seed: 
     import contextlib
 
     from terngen.host.commands.console import emit, working
-    from terngen.host.commands.devices import benched, load
+    from terngen.host.commands.devices import benched, load, one_each
     from terngen.host.errors import GateError
     from terngen.sim.bench import ChainBench
 
-    kinds = devices if len(devices) > 1 else [*devices] * len(tapes)
     with contextlib.ExitStack() as stack:
-        chain = ChainBench([stack.enter_context(benched(tape, kind, memory=memory, waveform=None))
-                            for tape, kind in zip(tapes, kinds, strict=True)])
+        chain = ChainBench([stack.enter_context(benched(tape, device, memory=memory, waveform=None))
+                            for tape, device in zip(tapes, one_each(devices, tapes), strict=True)])
         try:
-            for device in chain.device.devices:
-                load(device)
+            for machine in chain.device.devices:
+                load(machine)
             with working(f"Playing {tokens} tokens on all machines"):
                 figures = chain.play(tokens, seed)
         except GateError:

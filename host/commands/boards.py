@@ -1,7 +1,6 @@
 """``terngen boards``."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -23,34 +22,16 @@ def boards(fits: str | None, as_json: bool) -> None:
     """
     from terngen.host.commands.building import Choice
     from terngen.host.commands.console import emit
+    from terngen.host.commands.machines import geometry_of
     from terngen.hw.boards import MODULES, find
 
-    geometry = None if fits is None else _geometry(fits)
+    geometry = None if fits is None else geometry_of(fits)
     found = []
     for name in MODULES:
         board, _ = find(name)
         for memory in board.memories:
             found.append(_entry(Choice(board, memory), geometry))
     emit(as_json, {"boards": found}, _lines(found, geometry is not None))
-
-
-def _geometry(model: str) -> Any:
-    from terngen.host.convert.checkpoint import Checkpoint
-    from terngen.host.convert.geometry import PUBLISHED, Geometry
-    from terngen.host.errors import InputError
-    from terngen.host.models import open_tape
-
-    if model in PUBLISHED:
-        return Geometry.from_config({"model_type": "hgrn_bit", **PUBLISHED[model]})
-    path = Path(model)
-    if not path.exists():
-        raise InputError(f"There is no checkpoint folder at {model}, and no published size of that name; there are "
-                         f"{', '.join(PUBLISHED)}")
-    if path.is_file():
-        open_tape(path)     # says what is wrong with it
-        raise InputError(f"Boards need the checkpoint folder, because a tape is made for one machine; {model} is a "
-                         f"file")
-    return Checkpoint.open(path).geometry
 
 
 def _entry(choice: Any, geometry: Any) -> dict[str, Any]:

@@ -67,7 +67,8 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
     from terngen.host.commands.console import emit, plural
     from terngen.host.commands.devices import benched, load, tape_of
     from terngen.host.errors import GateError
-    from terngen.host.text import Language, Sampling, Story
+    from terngen.host.sampling import Sampling
+    from terngen.host.text import Language, Story
 
     def say(line: str = "", nl: bool = True) -> None:
         if not as_json:
@@ -77,6 +78,7 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
     path  = model or _shipped()
     tape  = tape_of(path, config=config, slots=slots, sites=sites)
     Language.of_tape(tape).prompt(prompt)       # what is wrong is said before anything that takes long
+    Sampling(temperature=temperature).check(tape.config)
     say(f"Model      {path}")
     say("Machine    generating Verilog, compiling it to native code (from the cache if it is there)")
     with benched(tape, "sim") as machine:
@@ -90,8 +92,8 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
         say("Story      as it comes out of the machine, every value compared with the golden "
             "machine:")
         say()
-        stories, steps, pieces = 0, [], []
-        made = 0
+        stories, runs, pieces = 0, [], []
+        made = passes = 0
         try:
             # A short story is followed by another one.
             while made < tokens:
@@ -103,15 +105,16 @@ def demo(model: Path | None, prompt: str, tokens: int, temperature: float, seed:
                     pieces.append(piece)
                     say(piece, nl=False)
                 made    += len(story.tokens)
+                passes  += len(story.tokens) + story.ended
                 stories += 1
-                steps   += story.making
+                runs    += story.making
                 pieces.append("\n\n")
                 say("\n")
         except GateError:
             say("\n")
             emit(as_json, machine.gate(), [])
             raise
-        figures = {**machine.gate(), **machine.figures(steps)}
+        figures = {**machine.gate(), **machine.figures(runs, passes)}
     seconds = time.monotonic() - begin
     emit(as_json, {"text": "".join(pieces).strip(), "made": made, "seconds": round(seconds, 1),
                    **figures}, [*figure_lines(figures), f"time        {seconds:.1f} s"])

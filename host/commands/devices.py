@@ -16,8 +16,8 @@ from terngen.host.device import Device
 from terngen.host.models import open_model, open_pieces
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["benched", "check_simulation", "computing", "connected", "load", "named", "opened", "random_tape", "tape_of",
-           "tapes_of"]
+__all__ = ["benched", "check_simulation", "computing", "connected", "load", "named", "one_each", "opened",
+           "random_tape", "tape_of", "tapes_of"]
 
 #: Devices that keep their memory from one program to the next.
 _BOARDS = ("serial", "mmap")
@@ -38,6 +38,11 @@ def tapes_of(models: Sequence[Path], devices: Sequence[str], *, config: str | No
     """The tapes of a model for some devices, see :func:`~terngen.host.models.open_pieces`."""
     with Progress() as progress:
         return open_pieces(models, len(devices), config=config, progress=progress, **changes)
+
+
+def one_each(devices: Sequence[str], tapes: Sequence[Tape]) -> Sequence[str]:
+    """A device for each tape: one kind is for all of them."""
+    return devices if len(devices) > 1 else [*devices] * len(tapes)
 
 
 def named(devices: Sequence[str]) -> str:
@@ -134,7 +139,7 @@ def opened(tape: Tape, device: str, **simulation: str | None) -> Iterator[Device
 
 @contextlib.contextmanager
 def computing(tapes: Sequence[Tape], devices: Sequence[str], **simulation: str | None) -> Iterator[Computer]:
-    """Devices with a model, or with its pieces; one kind is for all of them. As :func:`opened`."""
+    """Devices with a model, or with its pieces, as :func:`opened`."""
     if len(tapes) == 1:
         with opened(tapes[0], devices[0], **simulation) as machine:
             yield machine
@@ -142,9 +147,8 @@ def computing(tapes: Sequence[Tape], devices: Sequence[str], **simulation: str |
     if simulation.get("waveform") is not None:
         raise click.UsageError("Option --waveform is for one device, not for several.")
     with contextlib.ExitStack() as stack:
-        kinds = devices if len(devices) > 1 else [*devices] * len(tapes)
-        yield Chain([stack.enter_context(opened(tape, kind, **simulation))
-                     for tape, kind in zip(tapes, kinds, strict=True)])
+        yield Chain([stack.enter_context(opened(tape, device, **simulation))
+                     for tape, device in zip(tapes, one_each(devices, tapes), strict=True)])
 
 
 @contextlib.contextmanager

@@ -89,6 +89,10 @@ def findings() -> Iterator[Finding]:
     yield Finding("server", not missing,
                   "only `terngen serve` uses it" if missing else f"uvicorn {importlib.metadata.version('uvicorn')}",
                   needed=False, remedy="pip install terngen[serve]")
+    missing = [name for name in ("distributed", "dask_jobqueue") if importlib.util.find_spec(name) is None]
+    yield Finding("cluster", not missing, "only `terngen explore --scheduler` uses it" if missing else
+                  f"distributed {importlib.metadata.version('distributed')}",
+                  needed=False, remedy="pip install terngen[explore]")
 
     folder = cache_dir()
     try:

@@ -109,6 +109,7 @@ def of_layout(geometry: Any, machine: Any, source: Any, clock: float) -> dict[st
 def _figures(machine: Any, taken: Any, *, weights: int, rows: int, source: Any, clock: float) -> dict[str, Any]:
     """Figures of a step; `rows` are the beats of its embedding rows."""
     from terngen.hw.area import area
+    from terngen.hw.contract.trits import TRITS_PER_BYTE
 
     return {
         "variant":              machine.variant.value,
@@ -116,6 +117,9 @@ def _figures(machine: Any, taken: Any, *, weights: int, rows: int, source: Any, 
         "row_lanes":            machine.row_lanes,
         "lanes":                machine.lanes,
         "slots":                machine.slots,
+        "digest":               machine.digest.hex(),
+        "ternary_weights":      weights,
+        "products_per_cycle":   machine.beat_bytes * TRITS_PER_BYTE * machine.slots,
         "cycles_per_token":     taken.cycles,
         "beats":                taken.beats,
         "tape_bytes_per_token": taken.beats * machine.beat_bytes,
@@ -125,6 +129,8 @@ def _figures(machine: Any, taken: Any, *, weights: int, rows: int, source: Any, 
         "clock_mhz":            clock,
         "tokens_per_second":    machine.slots * clock * 1e6 / taken.cycles,
         **area(machine),
+        "descriptors":          {op.name: {"beats": beats, "waits": waits}
+                                 for op, (beats, waits) in taken.spent.items()},
     }
 
 

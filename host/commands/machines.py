@@ -8,7 +8,7 @@ import click
 from terngen.host.convert.geometry import PUBLISHED, Geometry
 from terngen.hw.contract.config import Config
 
-__all__ = ["fitted", "fitted_geometry", "geometry_options", "published", "source_of", "step_of"]
+__all__ = ["fitted", "fitted_geometry", "geometry_of", "geometry_options", "published", "source_of", "step_of"]
 
 #: Attainment of the layers that is worth more lanes. That of the head is higher.
 _ATTAINMENT = 0.97
@@ -66,10 +66,10 @@ def step_of(geometry: Geometry, machine: Config, source: Any, *, head: bool = Tr
             active: int | None = None) -> Any:
     """What a step takes, see :func:`~terngen.hw.estimate.step`; every slot has the token whose row takes longest to
     find. Of the slots all take part unless `active` says how many; of the model all of it is played, or a `piece`."""
-    from terngen.host.layout import Layout
+    from terngen.host.layout import layout_of
     from terngen.hw.estimate import step
 
-    layout = Layout(geometry, machine, piece)
+    layout = layout_of(geometry, machine, piece)
     active = machine.slots if active is None else active
     names  = ("layers", "head") if head else ("layers",)
     parts  = [layout.marks[name] for name in names]
@@ -89,6 +89,33 @@ def published(name: str, config: str | None, changes: Mapping[str, Any], source:
     machine  = (fitted(values, changes, source) if config is None
                 else configs.model_config(geometry, config, **changes))
     return geometry, machine
+
+
+def geometry_of(model: str) -> Geometry:
+    """The sizes of a checkpoint folder, or a published size.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    from pathlib import Path
+
+    from terngen.host.convert.checkpoint import Checkpoint
+    from terngen.host.errors import InputError
+    from terngen.host.models import open_tape
+
+    if model in PUBLISHED:
+        return Geometry.from_config({"model_type": "hgrn_bit", **PUBLISHED[model]})
+    path = Path(model)
+    if not path.exists():
+        raise InputError(f"There is no checkpoint folder at {path}, and no published size of that name; there are "
+                         f"{', '.join(PUBLISHED)}")
+    if path.is_file():
+        open_tape(path)     # says what is wrong with it
+        raise InputError(f"Boards need the checkpoint folder, because a tape is made for one machine; {path} is a "
+                         f"file")
+    return Checkpoint.open(path).geometry
 
 
 def fitted(values: Mapping[str, Any], changes: Mapping[str, Any], source: Any) -> Config:

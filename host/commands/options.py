@@ -12,13 +12,16 @@ from terngen.host.configs import DEFAULT
 from terngen.hw.contract.config import Sites
 
 __all__ = ["Multipliers", "config_option", "device_option", "devices_option", "json_option", "model_argument",
-           "models_argument", "multiplier_option", "plot_option", "seed_option", "simulation_options", "slots_option",
-           "split_option", "temperature_option", "text_option"]
+           "models_argument", "multiplier_option", "optional_model_argument", "plot_option", "seed_option",
+           "simulation_options", "slots_option", "split_option", "temperature_option", "text_option"]
 
 model_argument = click.argument("model", metavar="CKPT_OR_TAPE", type=click.Path(path_type=Path))
 
 models_argument = click.argument("models", metavar="CKPT_OR_TAPE...", nargs=-1, required=True,
                                  type=click.Path(path_type=Path))
+
+optional_model_argument = click.argument("model", metavar="[CKPT_OR_TAPE]", required=False,
+                                         type=click.Path(path_type=Path))
 
 config_option = click.option(
     "--config", metavar="NAME_OR_FILE",

@@ -49,7 +49,8 @@ def run(models: tuple[Path, ...], prompt: str, tokens: int, devices: tuple[str, 
     from terngen.host.commands.devices import computing, named, tapes_of
     from terngen.host.device import Counters
     from terngen.host.errors import ConfigError
-    from terngen.host.text import Language, Sampling, Story
+    from terngen.host.sampling import Sampling
+    from terngen.host.text import Language, Story
 
     tapes = tapes_of(models, devices, config=config, slots=slots, sites=sites)
     tape  = tapes[-1]
@@ -59,6 +60,7 @@ def run(models: tuple[Path, ...], prompt: str, tokens: int, devices: tuple[str, 
     # What is wrong is said before a machine is compiled.
     Language.of_tape(tape).prompt(prompt)
     sampling = Sampling(temperature=temperature, top_k=top_k, seed=seed)
+    sampling.check(tape.config)
     with computing(tapes, devices, memory=memory, waveform=waveform) as machine:
         story = Story(machine, prompt, sampling)
         begin = time.monotonic()

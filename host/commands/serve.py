@@ -68,7 +68,7 @@ def serve(model: Path, device: str, host: str, port: int, api_key: str | None, n
     scheduler = Scheduler(tape, lambda: opened(tape, device, memory=memory, waveform=waveform), queue=queue)
     path      = model.resolve()
     api       = Api(scheduler, name=name or (path.stem if path.is_file() else path.name), key=api_key,
-                    limits=Limits(prompt=max_prompt, tokens=max_tokens),
+                    limits=Limits(prompt=max_prompt, tokens=max_tokens, text=max(Limits.text, 32 * max_prompt)),
                     template=_template(model, chat_template, scheduler.language))
     with listen(host, port) as waiting:
         try:

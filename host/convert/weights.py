@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -151,7 +152,8 @@ def _read_header(path: Path) -> dict[str, Stored]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file."""
     with path.open("rb") as file:
-        octets = file.read(_HEADER_LIMIT + 1)
+        # A buffer is made for as many as are asked for.
+        octets = file.read(min(os.fstat(file.fileno()).st_size, _HEADER_LIMIT) + 1)
     if len(octets) > _HEADER_LIMIT:
         raise CheckpointError(f"{path} must have at most {_HEADER_LIMIT} bytes")
     return _parse_json(path, octets)

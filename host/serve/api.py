@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from terngen.host.errors import DeviceError, InputError
+from terngen.host.sampling import Sampling
 from terngen.host.serve import bodies, page, writing
 from terngen.host.serve.bodies import BodyError, Chat, Completion, Detokenize, Options, Tokenize
 from terngen.host.serve.chat import Template
@@ -30,7 +31,6 @@ from terngen.host.serve.metrics import exposition
 from terngen.host.serve.scheduler import Scheduler, Unavailable
 from terngen.host.serve.shapes import ChatShape, Shape, TextShape
 from terngen.host.serve.writing import Piece
-from terngen.host.text import Sampling
 
 __all__ = ["Api", "Limits"]
 
@@ -56,6 +56,8 @@ class Limits:
 
     #: Octets of a body.
     body:   int = 1 << 20
+    #: Characters of a text, and tokens of one that are given: a tokenizer takes some hundred octets for each.
+    text:   int = 1 << 17
     #: Tokens of a prompt.
     prompt: int = 4096
     #: Tokens to be made.
@@ -202,6 +204,7 @@ class Api:
 
     async def _post_tokenize(self, request: Request) -> Response:
         body   = await self._body(request, Tokenize)
+        self._check_text(body.content)
         tokens = (await asyncio.to_thread(self._language.encode, body.content)).tokens
         begin  = self._language.begin is not None and not body.add_special
         return _json({"tokens": tokens[begin:]})
@@ -239,7 +242,13 @@ class Api:
         if body.count is not None and body.count > self.limits.tokens:
             raise BodyError(f"Max_tokens must be at most {self.limits.tokens}, not {body.count}", "max_tokens")
 
+    def _check_text(self, text: str) -> None:
+        if len(text) > self.limits.text:
+            raise BodyError(f"Text must have at most {self.limits.text} characters, not {len(text)}")
+
     def _check_tokens(self, tokens: list[int]) -> None:
+        if len(tokens) > self.limits.text:
+            raise BodyError(f"Tokens must be at most {self.limits.text}, not {len(tokens)}")
         for token in tokens:
             if not 0 <= token < self._language.vocab:
                 raise InputError(f"Token must be from 0 to {self._language.vocab - 1}, not {token}")
@@ -250,6 +259,7 @@ class Api:
             self._check_tokens(given)
             tokens = given
         else:
+            self._check_text(given)
             tokens = self._language.prompt(given)
             if whole and tokens[:2] == [self._language.begin] * 2:
                 del tokens[0]

@@ -23,10 +23,11 @@ from terngen.host.commands.console import Progress, emit, table
 from terngen.host.commands.devices import opened
 from terngen.host.errors import GateError
 from terngen.host.models import open_model
+from terngen.host.sampling import Sampling
 from terngen.host.serve.api import Api
 from terngen.host.serve.scheduler import Scheduler
 from terngen.host.serve.server import Server, listen
-from terngen.host.text import Sampling, Story
+from terngen.host.text import Story
 from terngen.hw.contract.tape import Tape
 
 __all__ = ["latency", "serving", "soak"]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terngen.host.errors import DeviceError
-from terngen.host.text import Decoder, Language, Sampling
+from terngen.host.sampling import Sampling
+from terngen.host.text import Decoder, Language
 
 __all__ = ["Piece", "Request", "Score", "Writer"]
 

@@ -330,6 +330,11 @@ class Config:
         return max(1, ceil_log2(self.groups(max(self.wide, self.rows))))
 
     @property
+    def draws(self) -> bool:
+        """Whether the machine draws tokens by itself: where it has candidates to draw from."""
+        return self.top_k > 1
+
+    @property
     def row_group_bits(self) -> int:
         """Bits of a row group index in the tallest tile."""
         return max(1, ceil_log2(self.row_groups(self.rows)))

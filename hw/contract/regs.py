@@ -4,15 +4,15 @@ from amaranth.lib import data, enum
 
 from terngen.hw.contract.config import Config
 
-__all__ = ["Reg", "Status", "Access", "MAGIC", "VERSION", "SUMS_BASE", "TAPE_BASE",
+__all__ = ["Reg", "Status", "Access", "Choice", "MAGIC", "VERSION", "SUMS_BASE", "TAPE_BASE",
            "TAPE_BYTES", "VECTOR_BASE", "RESULT_BASE", "RESULT_STRIDE", "TOKEN_BASE", "token_address",
-           "state_address", "result_address", "vector_address", "history_address", "sum_address", "RESULT_SCALE",
-           "RESULT_TOP", "HISTORY_BASE", "NO_TOKEN", "STATE_BASE", "TOKEN_BITS"]
+           "state_address", "result_address", "vector_address", "history_address", "sum_address", "choice_address",
+           "RESULT_SCALE", "RESULT_TOP", "HISTORY_BASE", "NO_TOKEN", "STATE_BASE", "CHOICE_BASE", "TOKEN_BITS"]
 
 #: Contents of ``Reg.MAGIC``: "TERN".
 MAGIC = 0x4E524554
 #: Contents of ``Reg.VERSION``: version of this page.
-VERSION = 3
+VERSION = 4
 
 
 class Reg(enum.Enum, shape=32):
@@ -57,17 +57,20 @@ class Reg(enum.Enum, shape=32):
     #: Rows of the head that are tokens; later ones are padding.
     VOCAB        = 0x5C
     #: Steps of a run, at most :attr:`Config.history`; zero counts as one. In each step but the first the
-    #: token of a slot is its best candidate of the step before.
+    #: token of a slot is its best candidate of the step before, or one that was drawn.
     STEPS        = 0x60
-    #: A slot whose best candidate is this token takes no part in the steps that follow; without slots
-    #: the run ends.
+    #: A slot whose next token is this one takes no part in the steps that follow; without slots the run
+    #: ends.
     STOP         = 0x64
+    #: Slots that draw their next token, see :func:`choice_address`, one bit each. Only where
+    #: :attr:`Config.draws`.
+    DRAW         = 0x68
     #: Any write starts a run.
-    GO           = 0x68
+    GO           = 0x6C
     #: Any write reads the part that is to be played, and finds its CRC-32; the machine is busy meanwhile.
-    CHECK        = 0x6C
+    CHECK        = 0x70
     #: CRC-32 of the part that was read last.
-    CRC          = 0x70
+    CRC          = 0x74
 
 
 #: Token of slot 0; the others follow, one word each.
@@ -76,6 +79,9 @@ TOKEN_BASE = 0x80
 #: has its own. Slots with the same state are consecutive tokens of one sequence: it passes through them in
 #: the order of their numbers.
 STATE_BASE = 0xC0
+#: How slot 0 draws: state of the generator, then :class:`Choice`; the others follow. Write only, and not during a run,
+#: in which each token that is drawn moves the generator on.
+CHOICE_BASE = 0x100
 #: Result of slot 0: scale of the logits, then index and sum of the best candidates in turn.
 RESULT_BASE = 0x400
 #: Octets from one slot's result to the next.
@@ -88,7 +94,7 @@ RESULT_TOP = 1
 TOKEN_BITS = 18
 #: Stands in a history where there is no token: the step was not made, or the slot took no part.
 NO_TOKEN = 0xFFFF_FFFF
-#: Best candidate of each slot after each step of a run, see :func:`history_address`. Read only; the answer
+#: Next token of each slot after each step of a run, see :func:`history_address`. Read only; the answer
 #: waits until the step is complete or the machine idle.
 HISTORY_BASE = 0x2000_0000
 #: Sums of the last row tile that was taken, see :func:`sum_address`. Read only.
@@ -111,6 +117,15 @@ class Status(data.Struct):
     fault: 1
 
 
+class Choice(data.Struct):
+    """How a slot draws, see :mod:`terngen.hw.contract.drawing`."""
+
+    #: One divided by the temperature.
+    coldness:   16
+    #: Candidates to draw from, at most :attr:`Config.top_k`; zero counts as one.
+    candidates: 4
+
+
 class Access(data.Struct):
     """One access: a word to write, or to read."""
 
@@ -129,8 +144,13 @@ def state_address(slot: int) -> int:
     return STATE_BASE + 4 * slot
 
 
+def choice_address(slot: int) -> int:
+    """Where it is written how a slot draws, two words."""
+    return CHOICE_BASE + 8 * slot
+
+
 def history_address(config: Config, step: int, slot: int) -> int:
-    """Where the best candidate of a slot after a step of a run is read."""
+    """Where the next token of a slot after a step of a run is read."""
     return HISTORY_BASE + 4 * (step << config.slot_bits | slot)
 
 

@@ -76,7 +76,7 @@ class Op(enum.Enum, shape=4):
     #: *scan*: ``X = X + v``; ``y = X * w``.
     RESIDUAL = 10
     #: Offer ``acc`` to the sampler and ``s`` as scale of the logits. Rows are numbered from zero
-    #: if ``first``, else on from the last tile.
+    #: if ``first``, else on from the last tile, which then has rows for all lanes.
     LOGITS   = 11
 
 
@@ -87,7 +87,10 @@ SCANS = frozenset({Op.SCAN, Op.MLGRU, Op.GLU, Op.RESIDUAL})
 
 
 class Descriptor(data.Struct):
-    """One step of the machine: 128 bits, little-endian, padded with zeros to whole beats."""
+    """One step of the machine: 128 bits, little-endian, padded with zeros to whole beats.
+
+    Vectors are whole groups of lanes; only ``MATVEC`` and ``LOGITS`` have any number of rows.
+    """
 
     opcode:   Op    #: what it asks for
     weighted: 1     #: a parameter vector follows
@@ -266,8 +269,8 @@ class Tape:
     @property
     def rows(self) -> int:
         """Embedding rows: one for each token, or in later pieces of a model one for each slot."""
-        later = self.model.get("piece", {"number": 0})["number"] > 0
-        return self.config.slots if later else self.model["vocab_size"]
+        piece = self.model.get("piece")
+        return self.config.slots if piece is not None and piece["number"] else self.model["vocab_size"]
 
     @property
     def beats(self) -> int:

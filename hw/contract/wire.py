@@ -28,6 +28,11 @@ the session once more
 
 So an answer to a ``WRITE`` says that all requests up to it have been executed, and a host may have
 several on their way. Frames that are not intact are dropped without a word, here and there.
+
+A ``HELLO`` of a new session is also how a run is stopped: it gets in whatever the machine is doing, also while a
+``READ`` waits for its answer, and when it is answered the machine stands still. The memory keeps the tape.
+
+A frame that has begun and does not go on is dropped after ``IDLE_CYCLES`` without an octet.
 """
 
 import binascii
@@ -39,7 +44,7 @@ from terngen.hw.contract import bits
 
 __all__ = ["Type", "Fault", "Header", "Frame", "WireError", "Decoder", "encode_frame",
            "decode_frame", "cobs_encode", "cobs_decode", "VERSION", "DELIMITER", "HEADER_BYTES",
-           "CRC_BYTES", "MAX_PAYLOAD", "MAX_FRAME", "MAX_ENCODED", "BLOCK", "octets_on_link"]
+           "CRC_BYTES", "MAX_PAYLOAD", "MAX_FRAME", "MAX_ENCODED", "BLOCK", "IDLE_CYCLES", "octets_on_link"]
 
 #: Version of everything on this page.
 VERSION = 1
@@ -51,6 +56,9 @@ MAX_PAYLOAD = 1024
 CRC_BYTES = 4
 #: Longest run without a zero that one COBS code octet stands for.
 BLOCK = 254
+#: Cycles of a device without an octet after which a frame that has begun is dropped: 42 ms at 100 MHz, more than a
+#: host pauses within a frame. One that pauses longer sends the frame again.
+IDLE_CYCLES = 1 << 22
 
 
 class Type(enum.Enum, shape=4):

@@ -1,5 +1,7 @@
 """The loop of a text: what comes out of a step goes into the next one."""
 
+from collections.abc import Sequence
+
 from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -7,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import TOKEN_BITS
 from terngen.hw.stream import delay
-from terngen.hw.units.sampler import SHOW_LATENCY
+from terngen.hw.units import draw
+from terngen.hw.units.sampler import PLACE_LATENCY, SHOW_LATENCY
 
 __all__ = ["READ_LATENCY", "Decode", "cycles"]
 
@@ -15,19 +18,25 @@ __all__ = ["READ_LATENCY", "Decode", "cycles"]
 READ_LATENCY = 2
 
 
-def cycles(config: Config, *, steps: int) -> int:
+def cycles(config: Config, *, steps: int, drawn: Sequence[int] = ()) -> int:
     """Cycles of a run besides those in which the player is busy.
 
     A step is started, waited for and counted, and after it every slot is asked for its best candidate.
+
+    Parameters
+    ----------
+    drawn
+        Candidates of each token that is drawn instead.
     """
-    return steps * (3 + config.slots * (SHOW_LATENCY + 1))
+    return (steps * (3 + config.slots * (SHOW_LATENCY + 1))
+            + sum(draw.latency(candidates) + PLACE_LATENCY for candidates in drawn))
 
 
 class Decode(wiring.Component):
-    """Makes the steps of a run, each with the best candidates of the one before it.
+    """Makes the steps of a run, each with what comes out of the one before it.
 
-    After a step the best candidate of every slot that took part is kept in a history, and becomes the
-    slot's token. A slot whose candidate is `stop` leaves. The run ends after `steps` steps, or when no slot
+    After a step the best candidate of every slot that took part, or one that is drawn, is kept in a history, and
+    becomes the slot's token. A slot whose token is `stop` leaves. The run ends after `steps` steps, or when no slot
     is left. Besides its steps a run takes :func:`cycles`.
 
     Parameters
@@ -43,6 +52,8 @@ class Decode(wiring.Component):
         Steps to make, zero counts as one; token after which a slot leaves.
     mask : ``In(config.slots)``, first : ``In(data.ArrayLayout(32, config.slots))``
         Slots that take part, and their tokens in the first step.
+    draws : ``In(config.slots)``
+        Slots that draw their tokens.
     busy : ``Out(1)``
         A run is under way.
     done : ``Out(32)``
@@ -54,8 +65,10 @@ class Decode(wiring.Component):
     active : ``Out(config.slots)``, tokens : ``Out(data.ArrayLayout(32, config.slots))``
         Slots that take part in the step, and their tokens.
     ask_slot : ``Out(config.slot_bits)``, best : ``In(32)``
-        Best candidate of a slot, ``SHOW_LATENCY`` of :mod:`terngen.hw.units.sampler` later. While no run
-        is under way, `ask_slot` has no meaning.
+        Best candidate of a slot, ``SHOW_LATENCY`` of :mod:`terngen.hw.units.sampler` later; after a draw the
+        candidate that was drawn, ``PLACE_LATENCY`` later. While no run is under way, `ask_slot` has no meaning.
+    draw : ``Out(1)``, drawn : ``In(1)``
+        Begins to draw for a slot; it is drawn, see :class:`~terngen.hw.units.draw.Draw`.
     place : ``In(range(config.history << config.slot_bits))``, token : ``Out(TOKEN_BITS)``
         Read port of the history, with ``READ_LATENCY``: step and slot, and the token, all ones for none.
     """
@@ -69,6 +82,7 @@ class Decode(wiring.Component):
             "steps":       In(32),
             "stop":        In(32),
             "mask":        In(config.slots),
+            "draws":       In(config.slots),
             "first":       In(tokens),
             "busy":        Out(1),
             "done":        Out(32),
@@ -79,6 +93,8 @@ class Decode(wiring.Component):
             "tokens":      Out(tokens),
             "ask_slot":    Out(config.slot_bits),
             "best":        In(32),
+            "draw":        Out(1),
+            "drawn":       In(1),
             "place":       In(range(self._depth)),
             "token":       Out(TOKEN_BITS),
         })
@@ -98,6 +114,7 @@ class Decode(wiring.Component):
         slot  = Signal(config.slot_bits)
         wait  = Signal(range(SHOW_LATENCY + 1))
         taken = Signal()                # the slot took part
+        ready = Signal()                # its candidate has been drawn
         leave = Signal()
         m.d.comb += [
             self.opening.eq(self.done == 0),
@@ -126,15 +143,22 @@ class Decode(wiring.Component):
                     m.next = "Collect"
             with m.State("Collect"):
                 m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 0):
+                with m.If((wait == 0) & taken & self.draws.bit_select(slot, 1) & ~ready):
+                    m.d.comb += self.draw.eq(1)
+                    m.next = "Draw"
+                with m.Elif(wait == 0):
                     m.d.comb += write.en.eq(1)
-                    m.d.sync += [wait.eq(SHOW_LATENCY), slot.eq(slot + 1),
+                    m.d.sync += [wait.eq(SHOW_LATENCY), slot.eq(slot + 1), ready.eq(0),
                                  Array(self.tokens)[slot].eq(self.best)]
                     with m.If(taken & leave):
                         m.d.sync += self.active.bit_select(slot, 1).eq(0)
                     with m.If(slot == config.slots - 1):
                         m.d.sync += self.done.eq(self.done + 1)
                         m.next = "Again"
+            with m.State("Draw"):
+                m.d.sync += [wait.eq(PLACE_LATENCY - 1), ready.eq(1)]
+                with m.If(self.drawn):
+                    m.next = "Collect"
             with m.State("Again"):
                 with m.If((self.done >= self.steps) | (self.active == 0)):
                     m.next = "Idle"

@@ -3,7 +3,7 @@
 import functools
 import operator
 
-from amaranth import Array, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,14 +12,15 @@ from terngen.hw.contract import regs
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Access, Reg, Status
 from terngen.hw.stream import delay
+from terngen.hw.units.draw import choice_layout
 from terngen.hw.units.sums import READ_LATENCY
-from terngen.hw.units.vector import Vector
+from terngen.hw.units.vector import LOOK_LATENCY, look_members
 
 __all__ = ["Registers"]
 
-#: Registers that a host writes and the machine reads.
+#: Registers that a host writes and the machine reads; the last one only where it draws.
 _SET = ("MASK", "RESET", "EMBED_START", "EMBED_BEATS", "PLAY_START", "PLAY_COUNT", "HIDDEN", "VOCAB",
-        "STEPS", "STOP")
+        "STEPS", "STOP", "DRAW")
 
 
 class Registers(wiring.Component):
@@ -45,20 +46,22 @@ class Registers(wiring.Component):
         A run is to begin.
     check : ``Out(1)``; checking : ``In(1)``; crc : ``In(32)``
         A part of the tape is to be read back, is being read, its CRC-32; see :class:`~terngen.hw.tape.check.TapeCheck`.
-    mask, reset : ``Out(config.slots)``; embed_start, ..., stop : ``Out(32)``; tokens, states
+    mask, reset, draw : ``Out(config.slots)``; embed_start, ..., stop : ``Out(32)``; tokens, states
         Contents of the registers of that name.
+    choose : ``Out(1)``, choice : ``Out(choice_layout(config))``
+        A word of what says how a slot draws, see :class:`~terngen.hw.units.draw.Draw`.
     busy, fault : ``In(1)``; done : ``In(32)``
         Status, and steps of the run that are complete.
     history_place, history_token
         Read port of the history, see :class:`~terngen.hw.control.decode.Decode`.
     stall_tape, stall_array, stall_vector, beat : ``In(1)``
         Events that are counted during a run.
-    top_slot, top_place, top_row, top_sum, scales
+    top_slot, top_place, top_row, top_sum, top_scale
         Results, see :class:`~terngen.hw.units.vector.Vector`.
     sums_slot, sums_group, sums
         Read port of the sums, with ``READ_LATENCY`` of :mod:`terngen.hw.units.sums`.
     look, seen
-        Read port of the residual vectors, see :class:`~terngen.hw.units.vector.Vector`.
+        Read port of the residual vectors, if they are readable; see :class:`~terngen.hw.units.vector.Vector`.
     """
 
     #: Cycles from a read to its answer: the address is registered, its parts are, those go to the sampler, and what is
@@ -86,6 +89,9 @@ class Registers(wiring.Component):
             "vocab":        Out(32),
             "steps":        Out(32),
             "stop":         Out(32, init=regs.NO_TOKEN),
+            "draw":         Out(config.slots),
+            "choose":       Out(1),
+            "choice":       Out(choice_layout(config)),
             "tokens":       Out(data.ArrayLayout(32, config.slots)),
             "states":       Out(data.ArrayLayout(config.slot_bits, config.slots), init=[*range(config.slots)]),
             "busy":         In(1),
@@ -101,12 +107,11 @@ class Registers(wiring.Component):
             "top_place":    Out(4),
             "top_row":      In(32),
             "top_sum":      In(signed(config.acc_width)),
-            "scales":       In(data.ArrayLayout(config.path.width, config.slots)),
+            "top_scale":    In(config.path.width),
             "sums_slot":    Out(config.slot_bits),
             "sums_group":   Out(config.group_bits),
             "sums":         In(data.ArrayLayout(signed(config.acc_width), config.lanes)),
-            "look":         Out(range(config.slots * config.groups(config.hidden))),
-            "seen":         In(data.ArrayLayout(config.path.width, config.lanes)),
+            **{name: member.flip() for name, member in look_members(config).items()},
         })
 
     def elaborate(self, platform):
@@ -135,7 +140,7 @@ class Registers(wiring.Component):
                 m.d.sync += count.eq(count + 1)
 
         written = {
-            **{Reg[name].value: getattr(self, name.lower()) for name in _SET},
+            **{Reg[name].value: getattr(self, name.lower()) for name in (_SET if config.draws else _SET[:-1])},
             **{regs.token_address(slot): self.tokens[slot] for slot in range(config.slots)},
             **{regs.state_address(slot): self.states[slot] for slot in range(config.slots)},
         }
@@ -157,6 +162,9 @@ class Registers(wiring.Component):
         accesses = self.bus.accesses
         chosen   = {number: delay(m, accesses.payload.address == number, en=accesses.ready, name=f"chosen_{number:x}")
                     for number in {**words, Reg.GO.value: 0, Reg.CHECK.value: 0}}
+        choice_bits = 3 + config.slot_bits
+        is_choice   = delay(m, accesses.payload.address[choice_bits:] == regs.CHOICE_BASE >> choice_bits,
+                            en=accesses.ready, name="is_choice")
 
         # Results, history and sums are looked up with parts of the address.
         lane_bits   = config.lanes.bit_length() - 1
@@ -172,8 +180,7 @@ class Registers(wiring.Component):
         lane        = address[2:2 + lane_bits]
         vector_bit  = (regs.VECTOR_BASE ^ regs.SUMS_BASE).bit_length() - 1
         m.d.comb += [
-            is_vector.eq(address[vector_bit:] == regs.VECTOR_BASE >> vector_bit if config.readable else 0),
-            is_sum.eq(address[sums_bit] & ~is_vector),
+            is_sum.eq(address[sums_bit] & ~is_vector if config.readable else address[sums_bit]),
             is_history.eq(address[history_bit:] == 1),
             place.eq(address[2:result_bits]),
         ]
@@ -197,23 +204,24 @@ class Registers(wiring.Component):
         recalls  = delay(m, is_history, name="recalls")
         made     = delay(m, (step - self.done)[-1], name="made")       # the step is complete
         none     = delay(m, self.history_token == (1 << regs.TOKEN_BITS) - 1, name="none")
-        scale    = delay(m, self.scales[self.top_slot], name="scale")
         register = delay(m, functools.reduce(operator.or_, (Mux(chosen[number], value, 0)
                                                             for number, value in words.items())), name="register")
         found = Signal(32, reset_less=True)
-        assert Vector.LOOK_LATENCY == READ_LATENCY         # so a vector comes a cycle before it is given, too
-        m.d.sync += self.look.eq(address[2 + lane_bits:vector_bit])
-        with m.If(is_vector):
-            m.d.sync += found.eq(Array(self.seen)[lane] if lane_bits else self.seen[0])
-        with m.Elif(recalls):
+        with m.If(recalls):
             m.d.sync += found.eq(Mux(made & ~none, self.history_token, regs.NO_TOKEN))
         with m.Elif(shows):
             with m.If(place == regs.RESULT_SCALE):
-                m.d.sync += found.eq(scale)
+                m.d.sync += found.eq(self.top_scale)
             with m.Else():
                 m.d.sync += found.eq(Mux(place[0] ^ regs.RESULT_TOP & 1, self.top_sum, self.top_row))
         with m.Else():
             m.d.sync += found.eq(register)
+        if config.readable:
+            assert LOOK_LATENCY == READ_LATENCY             # so a vector comes a cycle before it is given, too
+            m.d.comb += is_vector.eq(address[vector_bit:] == regs.VECTOR_BASE >> vector_bit)
+            m.d.sync += self.look.eq(address[2 + lane_bits:vector_bit])
+            with m.If(is_vector):
+                m.d.sync += found.eq(Array(self.seen)[lane] if lane_bits else self.seen[0])
         answer = Mux(is_sum, Array(self.sums)[lane] if lane_bits else self.sums[0], found)
 
         # What the write before has started is busy by the time that anything waits for it.
@@ -245,6 +253,7 @@ class Registers(wiring.Component):
                     for number, target in written.items():
                         with m.If(chosen[number]):
                             m.d.sync += target.eq(access.data)
+                    m.d.comb += self.choose.eq(is_choice)
                     with m.If(chosen[Reg.GO.value]):
                         m.d.sync += self.go.eq(~self.busy & ~self.checking)
                     with m.If(chosen[Reg.CHECK.value]):
@@ -264,7 +273,10 @@ class Registers(wiring.Component):
                 m.d.comb += self.bus.answers.valid.eq(1)
                 with m.If(self.bus.answers.ready):
                     m.next = "Access"
-        m.d.comb += self.tape.payload.eq(access)
+        m.d.comb += [
+            self.tape.payload.eq(access),
+            self.choice.eq(Cat(address[2:choice_bits], access.data)),
+        ]
 
         # A state is taken as zero for one run only.
         with m.If(delay(m, self.busy, reset=True, name="was_busy") & ~self.busy):

@@ -6,7 +6,7 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.bus import BusSignature
-from terngen.hw.contract.wire import HEADER_BYTES, MAX_PAYLOAD, VERSION, Fault, Header, Type
+from terngen.hw.contract.wire import HEADER_BYTES, IDLE_CYCLES, MAX_PAYLOAD, VERSION, Fault, Header, Type
 from terngen.hw.link.cobs import CobsDecoder, CobsEncoder, Symbol
 from terngen.hw.link.receiver import Receiver
 from terngen.hw.stream import delay
@@ -277,7 +277,12 @@ class Endpoint(wiring.Component):
     Everything takes one octet per cycle, and a frame is executed while the next arrives and the
     answer to the former leaves: writes are taken as fast as the link can bring them, if `accesses`
     take a word every four cycles (:meth:`write_cycles`). A read may wait for its answer as long as
-    it likes; a ``HELLO`` gets in nevertheless.
+    it likes; a ``HELLO`` gets in nevertheless. A frame that does not go on for `idle_cycles` is dropped.
+
+    Parameters
+    ----------
+    idle_cycles : :class:`int`
+        Cycles without an octet from the host after which a frame that has begun is dropped; a power of two.
 
     Members
     -------
@@ -292,7 +297,10 @@ class Endpoint(wiring.Component):
         Frames that were not intact, modulo 65536.
     """
 
-    def __init__(self):
+    def __init__(self, *, idle_cycles: int = IDLE_CYCLES):
+        if idle_cycles < 2 or idle_cycles & (idle_cycles - 1):
+            raise ValueError(f"Idle cycles must be a power of two from 2 on, not {idle_cycles!r}")
+        self._idle_cycles = idle_cycles
         super().__init__({
             "link_i":  In(stream.Signature(8)),
             "link_o":  Out(stream.Signature(8)),
@@ -308,7 +316,14 @@ class Endpoint(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.decoder  = decoder  = CobsDecoder()
+        # Silence drops what has begun. Where nothing has, that is nothing, so that it may come again and again.
+        silence = Signal(self._idle_cycles.bit_length())
+        drop    = silence[-1] & ~self.link_i.valid
+        m.d.sync += silence.eq(silence + 1)
+        with m.If(silence[-1] | self.link_i.valid):
+            m.d.sync += silence.eq(0)
+        decoder = CobsDecoder()
+        m.submodules.decoder  = ResetInserter(drop)(decoder)
         m.submodules.receiver = receiver = Receiver()
         restarted = ResetInserter(receiver.restart)
         executor, replier, encoder = Executor(), Replier(), CobsEncoder()
@@ -330,5 +345,6 @@ class Endpoint(wiring.Component):
             m.d.sync += [self.link_o.payload.eq(encoder.o.payload),
                          self.link_o.valid.eq(encoder.o.valid)]
 
+        m.d.comb += receiver.drop.eq(drop)
         m.d.comb += [self.restart.eq(receiver.restart), self.drops.eq(receiver.drops)]
         return m

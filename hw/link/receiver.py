@@ -42,6 +42,8 @@ class Receiver(wiring.Component):
     -------
     i : ``In(stream.Signature(Symbol))``
         Frames without their encoding.
+    drop : ``In(1)``
+        What has come of a frame is forgotten, as if it had ended too early.
     o : ``Out(stream.Signature(8))``
         Headers, each followed by the payload if there is one. Withdrawn by `restart`.
     restart : ``Out(1)``
@@ -55,6 +57,7 @@ class Receiver(wiring.Component):
     LATENCY_CYCLES = 3 + StreamMemory.LATENCY_CYCLES
 
     i: In(stream.Signature(Symbol))
+    drop: In(1)
     o: Out(stream.Signature(8))
     restart: Out(1)
     drops: Out(16)
@@ -75,6 +78,7 @@ class Receiver(wiring.Component):
         above = Signal()                            # it is too long
         heads = Signal(init=1)                      # octets are those of the header
         taken = Signal()
+        finish = Signal()                           # the frame ends here
         ended  = Signal()                           # the frame has come, and is judged
 
         # What decides comes from registers: the symbol, and whether there is a place, so that one that is free
@@ -87,11 +91,12 @@ class Receiver(wiring.Component):
             # Octets of a frame that is too long are not kept, so it cannot fill the ring.
             relay.o.ready.eq((symbol.end | free | ~room) & ~ended),
             taken.eq(relay.o.valid & relay.o.ready),
+            finish.eq(taken & symbol.end | self.drop),
 
             ring.addresses.payload.eq(read),
             ring.addresses.valid.eq((read != start) & ~self.restart),
 
-            crc.start.eq(taken & symbol.end),
+            crc.start.eq(finish),
             crc.valid.eq(taken & ~symbol.end),
             crc.data.eq(symbol.octet),
         ]
@@ -130,8 +135,8 @@ class Receiver(wiring.Component):
         noise    = delay(m, (count == 0) & ~symbol.broken, name="noise")
         # In a register, because it resets nearly all that there is.
         m.d.sync += self.restart.eq(0)
-        m.d.sync += ended.eq(taken & symbol.end)
-        with m.If(taken & symbol.end):
+        m.d.sync += ended.eq(finish)
+        with m.If(finish):
             m.d.sync += [count.eq(0), room.eq(1), above.eq(0), heads.eq(1)]
         with m.If(ended):
             m.d.sync += place.eq(start)

@@ -1,7 +1,7 @@
 """A tape in block RAM."""
 
 from amaranth import Array, Cat, Module, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -11,10 +11,14 @@ from terngen.hw.memory import Queue
 from terngen.hw.stream import delay
 from terngen.hw.tape.loader import load_layout
 
-__all__ = ["OnChipTape", "banks"]
+__all__ = ["OnChipTape", "banks", "parts"]
 
 #: Words of the narrowest and of the widest block RAM that has a bit to spare for each octet.
 _DEEPEST, _WIDEST = 2048, 512
+#: Bits of the widest one.
+_WIDTH = 36
+#: Parts of a word, at most.
+_PARTS = 4
 
 
 def banks(depth: int) -> list[int]:
@@ -28,6 +32,74 @@ def banks(depth: int) -> list[int]:
     return [*sizes[:-1], depth - sum(sizes[:-1])]
 
 
+def parts(width: int) -> list[int]:
+    """Bits of the parts of a word, of which each has its own place on the device.
+
+    Each but the last one fills block RAMs of every shape.
+    """
+    size = -(-width // (_PARTS * _WIDTH)) * _WIDTH
+    return [min(size, width - start) for start in range(0, width, size)]
+
+
+class _Part(wiring.Component):
+    """Some of the bits of every word.
+
+    Parameters
+    ----------
+    width : :class:`int`
+        Bits.
+    sizes : list of :class:`int`
+        Words of each memory.
+    init : list of :class:`int`
+        Bits of the first words; the rest is zero.
+
+    Members
+    -------
+    read : ``In(...)``
+        A number of a memory, and an address in it.
+    word : ``Out(width)``
+        What is there, :attr:`LATENCY_CYCLES` later.
+    write : ``In(...)``
+        An address, and which memory takes the data.
+    data : ``In(width)``
+        What is written.
+    """
+
+    LATENCY_CYCLES = 3
+
+    def __init__(self, *, width, sizes, init):
+        self._width, self._sizes, self._init = width, sizes, init
+        address = range(max(sizes))
+        super().__init__({
+            "read":  In(data.StructLayout({"address": address, "bank": range(len(sizes))})),
+            "word":  Out(width),
+            "write": In(data.StructLayout({"address": address, "banks": len(sizes)})),
+            "data":  In(width),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        start, words = 0, []
+        for index, size in enumerate(self._sizes):
+            # No word is read while it is written, so nobody sees what a collision gives.
+            m.submodules[f"bank_{index}"] = bank = memory.Memory(
+                shape=self._width, depth=size, init=self._init[start:start + size], attrs={"no_rw_check": 1})
+            w_port, r_port = bank.write_port(), bank.read_port()
+            m.d.comb += [
+                w_port.addr.eq(self.write.address),
+                w_port.data.eq(self.data),
+                w_port.en.eq(self.write.banks[index]),
+                r_port.addr.eq(self.read.address),
+            ]
+            # A block RAM is slow to answer: its word meets a register before it goes anywhere.
+            words.append(delay(m, r_port.data, name=f"answer_{index}"))
+            start += size
+        # By a number and not by masks, which would take more logic.
+        number = delay(m, self.read.bank, 2, name="number")
+        m.d.comb += self.word.eq(delay(m, Array(words)[number], name="selected"))
+        return m
+
+
 class OnChipTape(wiring.Component):
     """Plays a tape out of block RAM.
 
@@ -35,12 +107,17 @@ class OnChipTape(wiring.Component):
     from one request to the next. Beats beyond `depth` have no meaning, and neither has a beat that is
     written while it is played; writing beyond `depth` does nothing.
 
-    The memories lie all over the device, so there is a register before and behind every way to them, and nothing that
-    waits reaches them::
+    The memories lie all over the device, and no wire reaches all of them in a cycle. So a word is cut into parts. An
+    address goes from part to part, in a register for each, and what a part answers waits for those behind it, in
+    registers on its way::
 
-        play -> place -> address of each bank -> block RAM -> its register -> selected -> queue -> beats
+        play -> place -> address -----> address -----> address -----> address
+                            |              |              |              |
+                          part           part           part           part
+                            '-> o -> o -> o '-> o -> o ->  '-> o ->       '--> word -> queue -> beats
 
-    What is read always finds room in the queue.
+    Beats that are written go the same way. Nothing that waits reaches the memories: what is read always finds room in
+    the queue.
 
     Parameters
     ----------
@@ -63,8 +140,8 @@ class OnChipTape(wiring.Component):
 
     #: Beats that were read and not taken, at most: more than there are cycles from an address to a beat.
     HELD = 16
-    #: Cycles from an address to its beat in front of the queue.
-    _READ = 4
+    #: Cycles from a place to its beat in front of the queue.
+    _READ = 1 + _Part.LATENCY_CYCLES + _PARTS
     LATENCY_CYCLES = 1 + _READ + Queue.LATENCY_CYCLES
 
     def __init__(self, config: Config, *, depth: int, init=()):
@@ -83,7 +160,6 @@ class OnChipTape(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        width = self._config.beat_bits
 
         place = Signal(range(max(2, self._depth)))
         left  = Signal(32)
@@ -104,38 +180,46 @@ class OnChipTape(wiring.Component):
             count = self.play.payload.count
             m.d.sync += [place.eq(self.play.payload.start), left.eq(count), last.eq(count == 1), busy.eq(count != 0)]
 
-        start, words, chosen = 0, [], []
-        load = self.load.payload
-        for index, depth in enumerate(banks(self._depth)):
-            # No beat is read while it is written, so nobody sees what a collision gives.
-            m.submodules[f"bank_{index}"] = bank = memory.Memory(
-                shape=width, depth=depth, init=self._init[start:start + depth], attrs={"no_rw_check": 1})
-            w_port, r_port = bank.write_port(), bank.read_port()
-            bits = ceil_log2(depth)         # a bank begins at a multiple of its size
-            here = place[bits:] == start >> bits
-            m.d.comb += [
-                w_port.addr.eq(load.address),
-                w_port.data.eq(load.data),
-                w_port.en.eq(self.load.valid & (load.address[bits:] == start >> bits) & (load.address < self._depth)),
-                # A register for each bank: its enable makes it differ from those of the others.
-                r_port.addr.eq(delay(m, place[:bits], en=here, name=f"address_{index}")),
-            ]
-            # A block RAM is slow to answer: its word meets a register before it goes anywhere.
-            words.append(delay(m, r_port.data, name=f"answer_{index}"))
-            chosen.append(delay(m, here, 3, name=f"chosen_{index}"))
-            start += depth
+        # An address is low bits in a bank, and the bank; where they are written, a flag for each bank.
+        sizes  = banks(self._depth)
+        low    = slice(ceil_log2(max(sizes)))
+        loaded = delay(m, self.load.payload, name="loaded")
+        takes  = delay(m, self.load.valid & (self.load.payload.address < self._depth), name="takes")
+        places = Cat(place[low], _number(_banks_of(place, sizes)))
+        writes = Cat(loaded.address[low], (flag & takes for flag in _banks_of(loaded.address, sizes)))
+        beat   = loaded.data
+        first, words = 0, []
+        for index, bits in enumerate(parts(self._config.beat_bits)):
+            m.submodules[f"part_{index}"] = part = _Part(
+                width=bits, sizes=sizes, init=[word >> first & (1 << bits) - 1 for word in self._init])
+            places = delay(m, places, name=f"places_{index}")
+            writes = delay(m, writes, name=f"writes_{index}")
+            beat   = delay(m, beat, name=f"beat_{index}")
+            m.d.comb += [part.read.eq(places), part.write.eq(writes), part.data.eq(beat)]
+            words.append(delay(m, part.word, _PARTS - index, name=f"word_{index}"))
+            beat   = beat[bits:]
+            first += bits
 
-        m.submodules.queue = queue = Queue(shape=width, depth=self.HELD)
+        m.submodules.queue = queue = Queue(shape=self._config.beat_bits, depth=self.HELD)
         wiring.connect(m, queue.o, wiring.flipped(self.beats))
         m.d.comb += [
             queue.i.valid.eq(delay(m, read, self._READ, reset=True, name="valid")),
-            queue.i.payload.eq(delay(m, _selected(words, chosen), name="word")),
+            queue.i.payload.eq(Cat(words)),
         ]
         return m
 
 
-def _selected(words, chosen):
-    """The word that is chosen, by a number and not by masks, which would take more logic."""
-    number = Cat(Cat(flag for index, flag in enumerate(chosen) if index >> bit & 1).any()
-                 for bit in range(ceil_log2(len(words))))
-    return Array(words)[number] if len(words) > 1 else words[0]
+def _banks_of(address, sizes):
+    """Whether a beat is in each of the banks. Each begins at a multiple of its size."""
+    start, flags = 0, []
+    for size in sizes:
+        bits = ceil_log2(size)
+        flags.append(address[bits:] == start >> bits)
+        start += size
+    return flags
+
+
+def _number(flags):
+    """Which of the flags is set."""
+    return Cat(Cat(flag for index, flag in enumerate(flags) if index >> bit & 1).any()
+               for bit in range(ceil_log2(len(flags))))

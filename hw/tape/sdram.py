@@ -282,11 +282,12 @@ class SdramTape(wiring.Component):
                                    reset=True, name="coming")),
             queue.i.payload.eq(delay(m, pins.dq_i, name="captured")),
         ]
-        room     = Signal(range(DEPTH + 1), init=DEPTH)      # in the queue, not asked for
+        room     = Signal(range(DEPTH + 1), init=DEPTH)      # in the queue, not asked for, a cycle late
         has_room = Signal()
+        asks     = delay(m, reading, reset=True, name="asks")
         left_it  = delay(m, queue.o.valid & queue.o.ready, reset=True, name="left_it")
         m.d.sync += [
-            room.eq(room - Mux(reading, taken, 0) + left_it),
+            room.eq(room - Mux(asks, taken, 0) + left_it),
             has_room.eq(room >= BURST),
         ]
         self._join(m, queue.o)

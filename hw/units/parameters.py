@@ -143,8 +143,10 @@ class Parameters(wiring.Component):
 
         fmt         = config.path
         narrow      = C(0, 1)
-        if config.embedding_bits != PARAMETER_BITS:
-            narrow  = self.o.row ^ (config.embedding_bits > PARAMETER_BITS)
+        if config.embedding_bits < PARAMETER_BITS:
+            narrow  = self.o.row
+        elif config.embedding_bits > PARAMETER_BITS:
+            narrow  = ~self.o.row
         group       = Mux(narrow, self.o.group >> 1, self.o.group)
         step_bits   = max(0, ceil_log2(config.beat_bits) - ceil_log2(width))
         for _, read in stores:

@@ -94,13 +94,16 @@ class Sampler(wiring.Component):
         m.d.comb += self.idle.eq(~self._under_way & ~busy & ~offered)
 
         # Lists of all slots; every place takes its neighbour's candidate, the new one, or stays.
+        # A reset empties them by way of a register, because it comes from far.
         rows = []
         sums = []
+        emptied = Signal(config.slots, init=-1)
+        m.d.sync += emptied.eq(self.clear)
         for index in range(config.slots):
-            kept_rows = [Signal(32, name=f"row_{index}_{place}", init=0xFFFF_FFFF)
+            kept_rows = [Signal(32, name=f"row_{index}_{place}", init=0xFFFF_FFFF, reset_less=True)
                          for place in range(config.top_k)]
             kept_sums = [Signal(signed(width), name=f"sum_{index}_{place}",
-                                init=-(1 << width - 1)) for place in range(config.top_k)]
+                                init=-(1 << width - 1), reset_less=True) for place in range(config.top_k)]
             rows.append(kept_rows)
             sums.append(kept_sums)
             better = Signal(config.top_k, name=f"better_{index}")
@@ -116,7 +119,7 @@ class Sampler(wiring.Component):
                 with m.If(moved[place]):
                     m.d.sync += kept_rows[place].eq(Mux(first, new_row, kept_rows[place - 1]))
                     m.d.sync += kept_sums[place].eq(Mux(first, new_value, kept_sums[place - 1]))
-                with m.If(self.clear[index]):
+                with m.If(emptied[index]):
                     m.d.sync += kept_rows[place].eq(kept_rows[place].init)
                     m.d.sync += kept_sums[place].eq(kept_sums[place].init)
 

@@ -33,17 +33,27 @@ from terngen.hw.units.site import SiteMultiply
 from terngen.hw.units.squaresum import SquareSum
 from terngen.hw.units.sums import SumsSignature
 
-__all__ = ["Timing", "Vector", "command_layout"]
+__all__ = ["LOOK_LATENCY", "Timing", "Vector", "command_layout", "look_members"]
 
 #: Operations that may have a parameter vector.
 _WEIGHTED = (*SCANS, Op.EMBED, Op.SQUARE, Op.GATE, Op.STORE)
 #: Cycles from a buffer's address to its data, a register behind the memory included.
 _READ = 2
+#: Cycles from :attr:`Vector.look` to what is seen: the address is registered.
+LOOK_LATENCY = 1 + _READ
 
 
 def command_layout(config: Config) -> data.StructLayout:
     """A descriptor, and the slot of an embedding row, which is a parameter vector as well."""
     return data.StructLayout({"descriptor": Descriptor, "slot": config.slot_bits})
+
+
+def look_members(config: Config) -> dict[str, wiring.Member]:
+    """Ports of a vector unit for someone who looks at residual vectors; none if they are not readable."""
+    if not config.readable:
+        return {}
+    return {"look": In(range(config.slots * config.groups(config.hidden))),
+            "seen": Out(data.ArrayLayout(config.path.width, config.lanes))}
 
 
 def _any(op, ops):
@@ -171,13 +181,13 @@ class Vector(wiring.Component):
         Where sums come from.
     codes : ``Out(CodesSignature(config))``
         Where codes go.
-    top_slot, top_place, top_row, top_sum, scales
-        Results: candidates as in :class:`Sampler`, and the scale of the logits of each slot.
+    top_slot, top_place, top_row, top_sum, top_scale
+        Results: candidates as in :class:`Sampler`, and the scale of the logits of the slot, a cycle later.
     look
         Lane group of the residual vectors of all slots, one behind the other, to be seen.
     seen
-        That group, ``LOOK_LATENCY`` cycles later while nothing is being executed. Only of a machine that has
-        `readable` vectors.
+        That group, ``LOOK_LATENCY`` cycles later while nothing is being executed. Both only of a machine whose vectors
+        are `readable`.
     trace : ``Out(...)``
         See :mod:`terngen.hw.contract.trace`.
     idle : ``Out(1)``
@@ -239,9 +249,8 @@ class Vector(wiring.Component):
             "top_place":     In(4),
             "top_row":       Out(32),
             "top_sum":       Out(signed(config.acc_width)),
-            "scales":        Out(data.ArrayLayout(fmt.width, config.slots)),
-            "look":          In(range(config.slots * config.groups(config.hidden))),
-            "seen":          Out(data.ArrayLayout(fmt.width, config.lanes)),
+            "top_scale":     Out(fmt.width),
+            **look_members(config),
 
             "trace":         Out(wiring.Signature({
                 "valid": Out(1),
@@ -249,9 +258,6 @@ class Vector(wiring.Component):
             })),
             "idle":          Out(1),
         })
-
-    #: Cycles from `look` to `seen`: the address is registered.
-    LOOK_LATENCY = 1 + _READ
 
     def cycles(self, op: Op, length: int, *, active: int, last: bool = False) -> int:
         """See :meth:`Timing.cycles`."""
@@ -299,6 +305,7 @@ class Vector(wiring.Component):
         peak   = per_slot("peak")
         factor = per_slot("factor")
         root   = per_slot("root")
+        scales = per_slot("scales")
         for slot in range(slots):
             m.d.comb += self.codes.tags[slot].eq(peak[slot])
 
@@ -341,6 +348,7 @@ class Vector(wiring.Component):
             sampler.vocab.eq(self.vocab),
             sampler.slot.eq(self.top_slot),
             sampler.place.eq(self.top_place),
+            self.top_scale.eq(delay(m, scales[self.top_slot], name="shown_scale")),
             self.top_row.eq(sampler.row),
             self.top_sum.eq(sampler.sum),
             self.sums.slot.eq(slot),
@@ -348,7 +356,7 @@ class Vector(wiring.Component):
         ]
         cleared = Signal()      # the lists are emptied before the first pass, two cycles later: that is soon enough
         clears  = delay(m, cleared, reset=True, name="clears")
-        m.d.comb += sampler.clear.eq(delay(m, Mux(clears, self.mask, 0), reset=True, name="emptied"))
+        m.d.comb += sampler.clear.eq(Mux(clears, self.mask, 0))
         with m.If(clears):
             m.d.sync += row.eq(0)
         term = Signal()     # the last term of a sum of squares is offered
@@ -434,7 +442,7 @@ class Vector(wiring.Component):
             with m.State("Scalars"):
                 m.d.comb += scalars.eq(1)
                 with m.If(flag(Op.LOGITS)):
-                    m.d.sync += self.scales[slot].eq(scale)
+                    m.d.sync += scales[slot].eq(scale)
                 m.next = "Next slot"
             with m.State("Next slot"):
                 m.d.sync += [

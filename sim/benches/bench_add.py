@@ -4,7 +4,7 @@ import cocotb
 import numpy as np
 
 from terngen.hw.contract import formats
-from terngen.sim.benches.floats import codes, compare, corners, every_pair, fmt, rng
+from terngen.sim.benches.floats import codes, compare, corners, edges, every_pair, fmt, rng
 
 COUNT = 250
 
@@ -45,3 +45,12 @@ async def cancellation(dut):
     flip = rng.integers(0, 2, COUNT) << fmt.width - 1
     a, b = a ^ flip, b ^ flip ^ 1 << fmt.width - 1
     await compare(dut, (a, b), formats.add(fmt, a, b))
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def over_edges(dut):
+    """Sums that rounding takes over the largest value or into the next binade, or just not."""
+    wanted = edges(3 * COUNT)
+    large  = formats.from_float(fmt, wanted - 2.0 ** (np.frexp(wanted)[1] - fmt.mantissa_bits - 2))
+    small  = formats.from_float(fmt, wanted - formats.to_float(fmt, large))
+    await compare(dut, (large, small), formats.add(fmt, large, small))

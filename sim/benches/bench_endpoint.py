@@ -13,6 +13,9 @@ from terngen.hw.link.endpoint import Endpoint
 from terngen.sim.cocotb_stream import Sink, Source, reset
 from terngen.sim.endpoint import EndpointModel
 
+#: Of the endpoint that is looked at.
+IDLE_CYCLES = 64
+
 
 class Recorder:
     """A bus that answers every read differently, and remembers all accesses."""
@@ -232,6 +235,31 @@ async def hello_ends_whatever_runs(dut, waiting):
     host.decoder.drops = 0
     requests = wire.encode_frame(new(Type.READ, address=0x40, length=12)) + write(new, 0x60, b"\1\0\0\0")
     await host.check(requests, model)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(part=[1, 5, 11, 20, 28])
+async def silence_drops_what_has_begun(dut, part):
+    """The next frame is whole, although no zero has come before it; one that only pauses is whole as well."""
+    host, model, request = Host(dut), Model(), numbered(3, 9)
+    await reset(dut)
+    await host.check(wire.encode_frame(request(Type.HELLO)), model)
+    frame, *later = (write(request, 0x40, bytes([1, 0, 2, 0] * number)) for number in (3, 3, 2))
+    await host.source.put(frame[:part])
+    await ClockCycles(dut.clk, IDLE_CYCLES // 2)
+    await host.source.put(frame[part:-1])
+    await host.check(frame[-1:], _fed(model, frame[:-1]))
+    await host.source.put(frame[:part])
+    await ClockCycles(dut.clk, 2 * IDLE_CYCLES)
+    await host.check(b"".join(later), model)
+    await ReadOnly()
+    # Of a code alone nobody knew but the decoder.
+    assert int(dut.drops.value) == (part > 1)
+
+
+def _fed(model, octets):
+    assert model.feed(octets) == b""
+    return model
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")

@@ -10,7 +10,7 @@ import numpy as np
 
 from terngen.hw.contract import formats
 from terngen.hw.contract.formats import Multiplier
-from terngen.sim.benches.floats import codes, compare, corners, every_pair, fmt, rng
+from terngen.sim.benches.floats import codes, compare, corners, edges, every_pair, fmt, rng
 
 COUNT = 250
 
@@ -51,6 +51,14 @@ async def limits(dut):
     keep      = (partner > 0) & (partner < 1 << fmt.exponent_bits)
     a = (exponent << fmt.mantissa_bits | mantissas[0])[keep]
     b = (partner << fmt.mantissa_bits | mantissas[1])[keep]
+    await compare(dut, (a, b), multiply(fmt, a, b, multiplier))
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def over_edges(dut):
+    """Products that rounding takes over the edges of the format or of a binade, or just not."""
+    a = rng.integers(fmt.smallest, fmt.largest + 1, 6 * COUNT)
+    b = formats.from_float(fmt, edges(len(a)) / formats.to_float(fmt, a))
     await compare(dut, (a, b), multiply(fmt, a, b, multiplier))
 
 

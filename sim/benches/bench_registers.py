@@ -17,18 +17,18 @@ from terngen.hw.control.decode import READ_LATENCY as HISTORY_LATENCY
 from terngen.hw.control.registers import Registers
 from terngen.hw.units.sampler import PLACE_LATENCY
 from terngen.hw.units.sums import READ_LATENCY
-from terngen.hw.units.vector import Vector
+from terngen.hw.units.vector import LOOK_LATENCY
 from terngen.sim.cocotb_stream import Sink, Source, encode, reset
 
 CONFIG = Config.from_dict(json.loads(os.environ["CONFIG"]))
 WORD   = (1 << 32) - 1
 SUMS   = data.ArrayLayout(signed(CONFIG.acc_width), CONFIG.lanes)
-SCALES = data.ArrayLayout(CONFIG.path.width, CONFIG.slots)
 GROUP  = data.ArrayLayout(CONFIG.path.width, CONFIG.lanes)
 #: Registers that keep what is written, and their width.
 SET = {Reg.MASK: CONFIG.slots, Reg.RESET: CONFIG.slots,
        **dict.fromkeys([Reg.EMBED_START, Reg.EMBED_BEATS, Reg.PLAY_START, Reg.PLAY_COUNT, Reg.HIDDEN, Reg.VOCAB,
-                        Reg.STEPS, Reg.STOP], 32)}
+                        Reg.STEPS, Reg.STOP], 32),
+       **({Reg.DRAW: CONFIG.slots} if CONFIG.draws else {})}
 COUNTERS = {"stall_tape": Reg.STALL_TAPE, "stall_array": Reg.STALL_ARRAY, "stall_vector": Reg.STALL_VECTOR,
             "beat": Reg.BEATS}
 
@@ -51,24 +51,26 @@ class Machine:
         self.top    = [[(rng.getrandbits(32), rng.getrandbits(CONFIG.acc_width) - (1 << CONFIG.acc_width - 1))
                         for _ in range(CONFIG.top_k)] for _ in range(CONFIG.slots)]
         self.history = {}           # by place, what was chosen
-        dut.scales.value = encode(self.scales, SCALES)
-        for name in ("busy", "fault", "checking", "crc", "done", "history_token", "top_row", "top_sum", "sums",
-                     "seen", *COUNTERS):
+        self.choices = []           # slot, which word, and the word, as it was written
+        for name in ("busy", "fault", "checking", "crc", "done", "history_token", "top_row", "top_sum", "top_scale",
+                     "sums", *(["seen"] if CONFIG.readable else []), *COUNTERS):
             getattr(dut, name).value = 0
         cocotb.start_soon(self._run())
 
     async def _run(self):
         dut, asked = self.dut, deque([(0, 0)] * (READ_LATENCY - 1))
-        looks  = deque([0] * (Vector.LOOK_LATENCY - 1))
+        looks  = deque([0] * (LOOK_LATENCY - 1))
         places = deque([0] * (HISTORY_LATENCY - 1))
         tops   = deque([(0, 0)] * (PLACE_LATENCY - 1))
         while True:
             await ReadOnly()
             go = int(dut.go.value)
             asked.append((int(dut.sums_slot.value), int(dut.sums_group.value)))
-            looks.append(int(dut.look.value))
+            looks.append(int(dut.look.value) if CONFIG.readable else 0)
             tops.append((int(dut.top_slot.value), int(dut.top_place.value)))
             places.append(int(dut.history_place.value))
+            shown  = int(dut.top_slot.value)
+            choose, choice = int(dut.choose.value), int(dut.choice.value)
             await RisingEdge(dut.clk)
             if int(dut.rst.value):
                 self.left = 0
@@ -88,10 +90,16 @@ class Machine:
                 self.counts[reg] += event and self.left > 0 and not fault
             slot, group = asked.popleft()
             dut.sums.value = encode(self.group(slot, group), SUMS)
-            dut.seen.value = encode(self.vector(looks.popleft()), GROUP)
+            seen = self.vector(looks.popleft())
+            if CONFIG.readable:
+                dut.seen.value = encode(seen, GROUP)
             dut.history_token.value = self.history.get(places.popleft(), 0)
             row, total = self.candidate(*tops.popleft())
             dut.top_row.value, dut.top_sum.value = row, total
+            dut.top_scale.value = self.scales[shown % CONFIG.slots]
+            if choose:
+                second, slot, word = choice & 1, choice >> 1, choice >> 1 + CONFIG.slot_bits
+                self.choices.append((slot % (1 << CONFIG.slot_bits), second, word))
 
     def group(self, slot: int, group: int) -> list[int]:
         row = group * CONFIG.lanes
@@ -144,19 +152,23 @@ async def keeps_what_is_written(dut, i_stall, o_stall):
               **{regs.token_address(slot): 32 for slot in range(CONFIG.slots)},
               **{regs.state_address(slot): CONFIG.slot_bits for slot in range(CONFIG.slots)}}
     others = [Reg.MAGIC.value, Reg.VERSION.value, Reg.STATUS.value, Reg.WAIT.value, *range(0x10, 0x20, 4),
-              *range(0x28, 0x40, 4), 0x08, 0x0C, Reg.CRC.value, 0x74, regs.token_address(CONFIG.slots),
-              regs.state_address(CONFIG.slots)]
+              *range(0x28, 0x40, 4), 0x08, 0x0C, Reg.CRC.value, 0x78, regs.token_address(CONFIG.slots),
+              regs.state_address(CONFIG.slots), *({Reg.DRAW.value} - {reg.value for reg in SET}),
+              *range(regs.choice_address(0), regs.choice_address(CONFIG.slots), 4)]
     model  = dict.fromkeys([*kept, *others, Reg.GO.value], 0)
     model |= {Reg.MAGIC.value: regs.MAGIC, Reg.VERSION.value: regs.VERSION, Reg.STOP.value: regs.NO_TOKEN}
     model |= {regs.state_address(slot): slot for slot in range(CONFIG.slots)}
     model |= {0x10 + place: int.from_bytes(CONFIG.digest[place:place + 4], "little") for place in range(0, 16, 4)}
-    expected, tape = [], []
+    expected, tape, choices = [], [], []
     for address in [*model] + rng.choices([*model], k=60):
         if rng.randrange(2) and address != Reg.GO.value:
             word = rng.getrandbits(32)
             harness.send(address, word)
             if address in kept:
                 model[address] = word & (1 << kept[address]) - 1
+            place = address - regs.CHOICE_BASE
+            if 0 <= place < 8 * CONFIG.slots:
+                choices.append((place >> 3, place >> 2 & 1, word))
         if rng.randrange(2):
             place, word = regs.TAPE_BASE + 4 * rng.getrandbits(29), rng.getrandbits(32)
             harness.send(place, word)
@@ -176,6 +188,7 @@ async def keeps_what_is_written(dut, i_stall, o_stall):
     assert int(dut.states.value) == sum(model[regs.state_address(slot)] << CONFIG.slot_bits * slot
                                         for slot in range(CONFIG.slots))
     assert not harness.machine.steps
+    assert harness.machine.choices == choices
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

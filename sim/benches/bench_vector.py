@@ -16,7 +16,7 @@ from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import DRAINS, Mark, Op
 from terngen.hw.units import parameters, sums
 from terngen.hw.units.sampler import PLACE_LATENCY
-from terngen.hw.units.vector import Vector, command_layout
+from terngen.hw.units.vector import LOOK_LATENCY, Vector, command_layout
 from terngen.sim.cocotb_stream import Source, reset
 from terngen.sim.golden.machine import GoldenMachine
 from terngen.sim.trace import decode, event_words
@@ -254,11 +254,10 @@ async def equals_golden_machine(dut, i_stall, o_stall):
             await FallingEdge(dut.clk)
             assert int(dut.top_row.value) == golden.top_index[slot, index]
             assert dut.top_sum.value.to_signed() == golden.top_sum[slot, index]
-        scale = int(dut.scales.value) >> fmt.width * slot & (1 << fmt.width) - 1
-        assert scale == golden.scale[slot]
+        assert int(dut.top_scale.value) == golden.scale[slot]
     for group in range(config.slots * config.groups(config.hidden) if config.readable else 0):
         dut.look.value = group
-        await ClockCycles(dut.clk, Vector.LOOK_LATENCY)
+        await ClockCycles(dut.clk, LOOK_LATENCY)
         await FallingEdge(dut.clk)
         seen = int(dut.seen.value)
         assert seen == pack(golden.x.reshape(-1, config.lanes)[group], fmt.width), f"Group {group}"

@@ -13,7 +13,7 @@ import numpy as np
 from terngen.hw.contract.formats import FloatFormat
 from terngen.sim.cocotb_stream import Sink, Source, reset
 
-__all__ = ["codes", "compare", "corners", "every_pair", "fmt", "rng"]
+__all__ = ["codes", "compare", "corners", "edges", "every_pair", "fmt", "rng"]
 
 #: Format of the unit under test.
 fmt = FloatFormat.parse(os.environ["FORMAT"])
@@ -40,6 +40,16 @@ def corners():
                             fmt.one + fmt.smallest // 2, fmt.one + fmt.smallest - 1,
                             fmt.largest - fmt.smallest, fmt.largest - 1, fmt.largest])
     return np.concatenate([magnitudes, magnitudes | 1 << fmt.width - 1])
+
+
+def edges(count):
+    """Magnitudes below the smallest value, below two, and at the largest value: float64 (count,).
+
+    Their mantissas are all ones, or all but one, and quarters of a place, which take them over the edge or not.
+    """
+    significands = 2 * fmt.smallest - 1 ^ rng.integers(0, 2, count) << rng.integers(0, fmt.mantissa_bits, count)
+    exponents    = rng.choice([0, fmt.bias, (1 << fmt.exponent_bits) - 1], count) - fmt.bias - fmt.mantissa_bits
+    return (significands + rng.integers(0, 5, count) / 4) * 2.0 ** exponents
 
 
 def every_pair(values):

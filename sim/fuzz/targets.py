@@ -6,19 +6,28 @@ through a folder in memory where there is one.
 
 import binascii
 import contextlib
+import functools
 import itertools
 import json
 import tempfile
+import types
+import typing
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tokenizers
+from starlette.exceptions import HTTPException
 
 from terngen.host import configs, disasm
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import CheckpointError, ConfigError, InputError, TapeError
 from terngen.host.models import open_tape
 from terngen.host.serve import bodies as requests
+from terngen.host.serve import writing
+from terngen.host.serve.api import Api
+from terngen.host.serve.chat import Template
+from terngen.host.serve.scheduler import Scheduler
 from terngen.host.text import Language
 from terngen.hw.contract import wire
 from terngen.hw.contract.config import Config
@@ -40,6 +49,10 @@ _CONFIG_JSON = {
     "rms_norm_eps": 1e-6, "bos_token_id": 1, "eos_token_id": 2, "use_lower_bound": True, "use_short_conv": False,
     "share_conv_kernel": True, "tie_word_embeddings": False, "fuse_cross_entropy": False,
 }
+
+_TEMPLATE = Template("{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content }}\n"
+                     "{% if message.role == 'system' and not loop.first %}{{ raise_exception('late') }}{% endif %}"
+                     "{% endfor %}", bos_token="<s>", eos_token="</s>")
 
 
 def frames(octets: bytes) -> None:
@@ -125,10 +138,55 @@ def tokenizer(octets: bytes) -> None:
 
 
 def bodies(octets: bytes) -> None:
-    """A request to the server: the first octet says of which kind."""
+    """A request to the server, and all that is done with it but for the device: the first octet says of which kind."""
     kinds = (requests.Completion, requests.Chat, requests.Tokenize, requests.Detokenize)
-    with contextlib.suppress(requests.BodyError):
-        requests.decode(octets[1:], kinds[(octets or b"\0")[0] % len(kinds)])
+    with contextlib.suppress(requests.BodyError, InputError, HTTPException):
+        body = requests.decode(octets[1:], kinds[(octets or b"\0")[0] % len(kinds)])
+        api, language = _server(), _server()._language
+        match body:
+            case requests.Tokenize():
+                api._check_text(body.content)
+                assert all(0 <= token < language.vocab for token in language.encode(body.content).tokens)
+            case requests.Detokenize():
+                api._check_tokens(body.tokens)
+                language.decode(body.tokens)
+            case requests.Completion() | requests.Chat():
+                api._check(body)
+                if isinstance(body, requests.Chat):
+                    prompt = api._prompt(_TEMPLATE.render(body.messages), whole=True)
+                else:
+                    prompt = api._prompt(body.text_or_tokens)
+                _write(body, prompt, language, octets)
+
+
+def _write(body: requests.Options, prompt: list[int], language: Language, octets: bytes) -> None:
+    """Tokens that a device might make, and how a client gets them."""
+    assert all(0 <= token < language.vocab for token in prompt)
+    count  = min(body.count or 16, 64)
+    writer = writing.Writer(language, writing.Request(prompt, count, lambda piece: None, stop=body.stops,
+                                                      scored=body.scored))
+    logits = None if body.scored is None else np.arange(language.vocab, dtype=np.float32)
+    pieces = []
+    for octet in itertools.islice(itertools.cycle(octets), count):
+        pieces.append(writer.push(octet % language.vocab, logits))
+        if pieces[-1].reason is not None:
+            break
+    text = "".join(piece.text for piece in pieces)
+    assert pieces[-1].reason is not None
+    assert not any(stop in text for stop in body.stops)
+
+
+@functools.cache
+def _server() -> Api:
+    """The interface of a model whose tokens are characters, without a device."""
+    vocab = {token: index for index, token in enumerate(["<unk>", "<s>", "</s>", *map(chr, range(32, 127)), "é", "中"])}
+    model = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [], unk_token="<unk>"))
+    model.add_special_tokens(["<s>", "</s>"])
+    model.decoder = tokenizers.decoders.Fuse()
+    image = Tape(config=Config(), model={"vocab_size": len(vocab), "bos_token_id": 1, "eos_token_id": 2}, sections=(),
+                 marks={}, image=_image(0), tokenizer=model.to_str().encode())
+    scheduler = types.SimpleNamespace(tape=image, language=Language.of_tape(image))
+    return Api(typing.cast(Scheduler, scheduler), name="m")
 
 
 def _image(beats: int) -> np.ndarray:
@@ -181,5 +239,7 @@ def seeds(name: str) -> list[bytes]:
         case "bodies":
             return [b'\0{"model": "m", "prompt": "A", "max_tokens": 3, "temperature": 0.5, "stop": ["b"], "seed": 1}',
                     b'\1{"messages": [{"role": "user", "content": "Hello"}], "logprobs": true}',
+                    b'\1{"messages": [{"role": "system", "content": [{"type": "text", "text": "a"}]}], "stop": "ab"}',
+                    b'\0{"prompt": [3, 4], "stop": ["b", "bc"], "logprobs": 2, "max_tokens": 9}',
                     b'\2{"content": "A story"}', b'\3{"tokens": [1, 2, 3]}']
     raise ValueError(f"There is no target {name!r}; there are {', '.join(TARGETS)}")

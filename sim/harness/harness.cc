@@ -5,7 +5,7 @@
 // takes two evaluations: one lets the inputs settle, the other is the edge.
 //
 // The build defines HAS_MEMORY, HAS_TRACE, HAS_BUSY and HAS_RESET, each 0 or 1, and CHANNELS, the
-// number of AXI4 ports, by the ports of the top; and WAVEFORM. Verilator writes `__` in a name as `___05F`.
+// number of AXI4 ports, by the ports of the top; WAVEFORM and COVERAGE. Verilator writes `__` in a name as `___05F`.
 
 #include "harness.h"
 
@@ -21,6 +21,9 @@
 #include "verilated.h"
 #if WAVEFORM
 #include "verilated_vcd_c.h"
+#endif
+#if COVERAGE
+#include "verilated_cov.h"
 #endif
 
 namespace {
@@ -378,6 +381,10 @@ public:
     }
 #endif
 
+#if COVERAGE
+    void coverage(const char *path) { context_->coveragep()->write(path); }
+#endif
+
     bool tracing = false;
     bool recording = false;
     std::vector<uint32_t> events;
@@ -621,6 +628,14 @@ void machine_waveform(void *machine, const char *path, uint64_t first, uint64_t 
     of(machine).waveform(path, first, last);
 #else
     (void)machine, (void)path, (void)first, (void)last;
+#endif
+}
+
+void machine_coverage(void *machine, const char *path) {
+#if COVERAGE
+    of(machine).coverage(path);
+#else
+    (void)machine, (void)path;
 #endif
 }
 

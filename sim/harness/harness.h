@@ -69,3 +69,6 @@ EXPORT void machine_counters(void *machine, Counters *counters);
 // Write cycles `first` to `last` to a VCD file, in a build with WAVEFORM.
 EXPORT void machine_waveform(void *machine, const char *path, uint64_t first, uint64_t last);
 EXPORT void machine_waveform_close(void *machine);
+
+// Write what has been covered to a file, in a build with COVERAGE.
+EXPORT void machine_coverage(void *machine, const char *path);

@@ -39,6 +39,7 @@ OWN_TESTS = {"cli.md": "tests/host/test_cli_docs.py", "serving.md": "tests/host/
 ELSEWHERE = {
     "terngen program": "needs a board",
     "terngen load": "needs a board; tests/sim/test_board.py loads a simulated one",
+    "terngen run fairy.1of2.tape fairy.2of2.tape --device serial": "needs boards; tests/host/test_chain.py",
     "terngen serve": "ends when it is stopped; tests/host/serve",
     "terngen sim": "ends when it is stopped; tests/host/commands/test_boards.py",
     "terngen train": "hours without a GPU; tests/train",

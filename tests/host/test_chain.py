@@ -11,6 +11,7 @@ from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Device
 from terngen.host.errors import ConfigError
 from terngen.host.layout import Layout, cut
+from terngen.host.sampling import Sampling
 from terngen.hw import estimate
 from terngen.hw.contract.tape import Tape, walk
 from terngen.sim.device import GoldenTransport, SimTransport
@@ -91,6 +92,9 @@ def same(chain, single, seed):
     tokens = {slot: 3 + slot for slot in slots}
     texts  = [list(device.decode(tokens, 5, reset=slots)) for device in (chain, single)]
     assert texts[0] == texts[1] and len(texts[0]) == 5
+    drawn  = [list(device.decode(tokens, 5, reset=slots, sampling={0: Sampling(temperature=3.0, seed=1)}))
+              for device in (chain, single)]
+    assert drawn[0] == drawn[1] != texts[0]
 
 
 @pytest.mark.parametrize("name, split, changes", [

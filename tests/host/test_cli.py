@@ -96,6 +96,20 @@ def test_interrupted(cache, speaking_tape, work, number, code):
     assert [path.name for path in work.iterdir()] == ["tokens.npy"]
 
 
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_text(cache, speaking_tape, number, code):
+    """Ctrl-C while a machine makes ten thousand tokens by itself."""
+    with subprocess.Popen([*PROGRAM, "run", str(speaking_tape), "--tokens", "10000"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
+        assert len(process.stdout.read(20)) == 20
+        process.send_signal(number)
+        begin = time.monotonic()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert time.monotonic() - begin < 20
+
+
 def test_console_script(cache, speaking_tape):
     """The program that pip installs does what the tests in process do."""
     program = Path(sys.executable).with_name("terngen")

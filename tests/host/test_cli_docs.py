@@ -26,6 +26,8 @@ ARGUMENTS = {
     "lmul":       ["lmul", "errors"],
     "accuracy":   ["accuracy", "fairy.tape", "--text", "text.txt", "--tokens", "16", "--together"],
     "energy":     ["energy", "--geometry", "370m"],
+    "explore":    ["explore", "370m", "--board", "kv260", "--lanes", "8", "--slots", "1", "--row-lanes", "4"],
+    "report":     ["report", "results"],
     "boards":     ["boards"],
     "program, terngen load, terngen selftest": ["selftest", "fairy.tape", "--device", "golden"],
 }

@@ -7,6 +7,7 @@ import pytest
 
 from terngen.host.device import Counters, Device, Result, devices
 from terngen.host.errors import ConfigError, DeviceError, InputError, LinkError
+from terngen.host.sampling import Sampling
 from terngen.hw.contract import regs
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Reg
@@ -23,7 +24,7 @@ class Wrapped:
         self.inner  = GoldenTransport(config)
         self.writes = []                # (address, octets)
         self.forged = {}                # by address
-        self.closed = 0
+        self.aborted = self.closed = 0
 
     def read(self, address, octets, *, timeout=None):
         answer = self.inner.read(address, octets)
@@ -32,6 +33,10 @@ class Wrapped:
     def write(self, address, octets):
         self.writes.append((address, len(octets)))
         self.inner.write(address, octets)
+
+    def abort(self):
+        self.aborted += 1
+        self.inner.abort()
 
     def close(self):
         self.closed += 1
@@ -76,7 +81,7 @@ def test_unknown_option(slotted):
     (Reg.MAGIC, b"GNRT", DeviceError, r"^wrapped machine is not a terngen machine: it answers 0x54524e47, not "
                                       r"0x4e524554$"),
     (Reg.VERSION, b"\1\0\0\0", DeviceError, r"^wrapped machine has registers of version 1, this program knows "
-                                            r"version 3; generate the machine again$"),
+                                            r"version 4; generate the machine again$"),
     (Reg.DIGEST, bytes(range(16)), ConfigError, r"^Machine was generated for configuration "
                                                 r"000102030405060708090a0b0c0d0e0f, the tape for [0-9a-f]{32}; rebuild "
                                                 r"one of them$"),
@@ -333,6 +338,81 @@ def test_decode_in_runs(slotted):
     assert len(found[0]) == 10
 
 
+def chosen(device, tokens, count, sampling, stop=None):
+    """What :meth:`Device.decode` should give: the host makes every step, and chooses."""
+    made, reset = [], list(tokens)
+    for _ in range(count):
+        device.step(tokens, reset=reset)
+        tokens, reset = {slot: sampling[slot].choose(device.results(slot)) for slot in tokens}, []
+        made.append(tokens)
+        tokens = {slot: token for slot, token in tokens.items() if token != stop}
+        if not tokens:
+            break
+    return made
+
+
+def samplings():
+    """Of three slots: two that draw, each in its way, and one that takes the best."""
+    return {0: Sampling(temperature=1.5, seed=3), 1: Sampling(), 2: Sampling(temperature=0.7, top_k=3, seed=4)}
+
+
+def test_decode_draws(device):
+    """Each slot draws in its own way, what the host would have drawn; and a text that goes on later goes on so."""
+    tokens   = {0: 5, 1: 9, 2: 5}
+    expected = chosen(device, tokens, 12, samplings())
+    again    = samplings()
+    made     = list(device.decode(tokens, 5, reset=[0, 1, 2], sampling=again))
+    made    += device.decode(made[-1], 7, sampling=again)
+    assert made == expected
+    best = list(device.decode(tokens, 12, reset=[0, 1, 2]))
+    assert [step[1] for step in best] == [step[1] for step in expected]
+    for slot in (0, 2):
+        assert [step[slot] for step in best] != [step[slot] for step in expected]
+    # One by one they draw the same.
+    for slot in tokens:
+        alone = list(device.decode({slot: tokens[slot]}, 12, reset=[slot], sampling=samplings()))
+        assert [step[slot] for step in alone] == [step[slot] for step in expected]
+
+
+def test_decode_draws_and_stops(device):
+    """What is drawn ends a text, and the slot draws no more."""
+    tokens = {0: 5, 2: 9}
+    stop   = chosen(device, tokens, 12, samplings())[4][0]
+    assert list(device.decode(tokens, 12, reset=[0, 2], stop=stop, sampling=samplings())) \
+        == chosen(device, tokens, 12, samplings(), stop)
+
+
+def test_decode_draws_in_runs(slotted):
+    short = dataclasses.replace(slotted, config=dataclasses.replace(slotted.config, history=4))
+    found = []
+    for tape in (slotted, short):
+        with Device.open("golden", tape) as device:
+            device.load()
+            found.append(list(device.decode({0: 5, 1: 5}, 10, reset=[0, 1], sampling=samplings())))
+    assert found[0] == found[1]
+
+
+def test_decode_draws_given_up(device):
+    """Whoever wants no more has drawn what came, and nothing else."""
+    expected, drawing = chosen(device, {0: 5}, 4, samplings()), samplings()
+    run = device.decode({0: 5}, 6, reset=[0], sampling=drawing)
+    assert [next(run), next(run)] == expected[:2]
+    run.close()
+    device.step({0: 5}, reset=[0])
+    device.step(expected[0])
+    assert list(device.decode(expected[1], 2, sampling=drawing)) == expected[2:]
+
+
+def test_nothing_to_draw(slotted):
+    """A machine of one candidate says so; it takes the best."""
+    tape = dataclasses.replace(slotted, config=dataclasses.replace(slotted.config, top_k=1))
+    with Device.open("golden", tape) as device:
+        device.load()
+        with pytest.raises(ConfigError, match=r"^Machine keeps one candidate for each slot, which leaves noth"):
+            list(device.decode({0: 5}, 3, reset=[0], sampling={0: Sampling(temperature=1.0)}))
+        assert len(list(device.decode({0: 5}, 3, reset=[0], sampling={0: Sampling()}))) == 3
+
+
 def test_decode_stops(device):
     """A slot leaves after the token that ends its text; the run ends with the last one."""
     free = list(device.decode({0: 5, 1: 9}, 12, reset=[0, 1]))
@@ -365,6 +445,58 @@ def test_decode_is_interrupted(device):
     assert found == expected
     device.step({1: 9}, reset=[1])
     assert top(device, 1) == other
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("place", ["token", "end"])
+def test_abort(slotted, wrapped, place, exception, monkeypatch):
+    """Who does not want to wait stops the machine, and may go on with it; nothing else comes of it."""
+    with Device(wrapped, slotted) as device:
+        device.load()
+        expected = list(device.decode({0: 5}, 6, reset=[0]))
+        read, address = wrapped.read, Reg.WAIT.value if place == "end" else regs.history_address(device.config, 2, 0)
+
+        def interrupted(where, octets, *, timeout=None):
+            if where == address:
+                monkeypatch.undo()
+                raise exception
+            return read(where, octets)
+
+        monkeypatch.setattr(wrapped, "read", interrupted)
+        found = []
+        with pytest.raises(exception):
+            found.extend(device.decode({0: 5}, 6, reset=[0]))
+        assert found == expected[:6 if place == "end" else 2]
+        assert wrapped.aborted == 1
+        assert list(device.decode({0: 5}, 6, reset=[0])) == expected
+    assert wrapped.aborted == 1
+
+
+def test_close_stops(slotted, wrapped):
+    """Who leaves in the middle of a run leaves a machine that stands still."""
+    device = Device(wrapped, slotted)
+    device.load()
+    run = device.decode({0: 5}, 6, reset=[0])
+    next(run)
+    device.close()
+    assert (wrapped.aborted, wrapped.closed) == (1, 1)
+    run.close()
+    with Device(wrapped, slotted) as device:
+        assert len(list(device.decode({0: 5}, 6, reset=[0]))) == 6
+    assert wrapped.aborted == 1
+
+
+def test_nobody_to_stop(slotted, wrapped):
+    """A link that is gone is not asked again."""
+    def gone(address, octets, *, timeout=None):
+        raise LinkError("cable")
+
+    with Device(wrapped, slotted) as device:
+        device.load()
+        wrapped.read = gone
+        with pytest.raises(LinkError, match="cable"):
+            device.step({0: 1}, reset=[0])
+    assert (wrapped.aborted, wrapped.closed) == (0, 1)
 
 
 def test_states_wrong(slotted, wrapped):

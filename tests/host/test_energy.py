@@ -10,6 +10,7 @@ from terngen.host.configs import model_config
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.models import open_model
 from terngen.hw.contract import formats
+from terngen.hw.contract.config import Sites
 from terngen.sim.golden.sequence import Sequence
 from terngen.sim.switching import operands
 
@@ -53,6 +54,24 @@ def test_additions_are_those_of_the_machine(root, monkeypatch):
     Sequence(tape, chunk=1).advance([1])
     geometry = Checkpoint.open(model).geometry
     assert energy.additions(geometry, model_config(geometry)) == sum(seen)
+
+
+def test_of_machine(root):
+    """By hand: other products, a shorter format, and memory on the chip."""
+    geometry = Checkpoint.open(root / "models/fairy-1m").geometry
+    exact    = model_config(geometry)
+    lmul     = model_config(geometry, sites=Sites.parse("lmul").to_dict())
+    count    = sum(energy.products(geometry, exact).values())
+    fp18     = {"mult": 1.1 + (12 ** 2 - 11 ** 2) * 2.6 / (24 ** 2 - 11 ** 2), "add": 0.4 + 2 * 0.5 / 16}
+    matrices = geometry.ternary_weights * energy.of_addition(exact.acc_width)
+    expected = matrices + count * fp18["mult"] + energy.additions(geometry, exact) * fp18["add"]
+    assert energy.of_machine(geometry, exact, bits=0, on_chip=False) == pytest.approx(expected)
+    saved    = count * (fp18["mult"] - energy.of_addition(17))
+    assert energy.of_machine(geometry, lmul, bits=0, on_chip=False) == pytest.approx(expected - saved)
+    assert energy.of_machine(geometry, exact, bits=64, on_chip=True) == pytest.approx(expected + 10)
+    assert energy.of_machine(geometry, exact, bits=64, on_chip=False) == pytest.approx(expected + 1950)
+    short = model_config(geometry, path="e6m7")
+    assert energy.of_machine(geometry, short, bits=0, on_chip=False) < expected
 
 
 def test_energy(root):

@@ -351,9 +351,10 @@ def test_interrupted():
         transport.write(0, bytes(20_000))
     with pytest.raises(LinkError, match=r"must be open, but an exchange was broken off; open it again$"):
         transport.write(0, bytes(4))
-    again = FrameTransport(pipe, clock=pipe.clock)
-    again.write(0, b"abcd" * 1000)
-    assert again.read(0, 4000) == b"abcd" * 1000
+    transport.abort()
+    transport.write(0, b"abcd" * 1000)
+    assert transport.read(0, 4000) == b"abcd" * 1000
+    assert pipe.bus.restarts == 2
 
 
 @pytest.mark.parametrize("start", [65_530, 65_535, 32_760])

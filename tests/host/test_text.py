@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from terngen.host.convert.checkpoint import Checkpoint
-from terngen.host.device import Device, Result
+from terngen.host.device import Device
 from terngen.host.errors import CheckpointError, InputError, TapeError
-from terngen.host.text import Decoder, Encoded, Language, Sampling, Story, Surprise, read_text
+from terngen.host.sampling import Sampling
+from terngen.host.text import Decoder, Encoded, Language, Story, Surprise, read_text
 from terngen.hw.contract.tape import Tape
 
 TEXT = "Grüße, 東京! «naïve» 🦊🦊 and a fox; a fox and a 🦉.\n\tTabs  and   spaces — €5.\n"
@@ -218,58 +219,6 @@ def test_surprise_limit():
 def test_nothing_to_foretell(tokens):
     with pytest.raises(InputError, match=r"^Text must have at least one token that another one comes before$"):
         Surprise(Encoded(tokens, [0] * len(tokens)))
-
-
-# Sampling.
-
-CANDIDATES = Result(np.array([40, 7, 99, 3]), np.array([300, 250, 200, -100]), 0.01)
-
-
-def test_greedy():
-    assert {Sampling(seed=seed).choose(CANDIDATES) for seed in range(20)} == {40}
-
-
-def test_seed():
-    """Equal seeds choose equally, others otherwise."""
-    def chosen(seed):
-        sampling = Sampling(temperature=1.0, seed=seed)
-        return [sampling.choose(CANDIDATES) for _ in range(50)]
-
-    assert chosen(3) == chosen(3)
-    assert chosen(3) != chosen(4)
-
-
-@pytest.mark.parametrize("temperature, top_k", [(1.0, None), (0.5, None), (2.0, 3), (1.0, 2), (1.0, 99)])
-def test_shares(temperature, top_k):
-    """Candidates are chosen as often as the softmax over those that are left says."""
-    sampling = Sampling(temperature=temperature, top_k=top_k, seed=1)
-    count    = 4000
-    chosen   = [sampling.choose(CANDIDATES) for _ in range(count)]
-    kept     = CANDIDATES.tokens[:top_k].tolist()
-    weights  = [math.exp(logit / temperature) for logit in CANDIDATES.logits[:top_k]]
-    assert set(chosen) <= set(kept)
-    for token, weight in zip(kept, weights):
-        share = weight / sum(weights)
-        # Five standard deviations.
-        assert abs(chosen.count(token) / count - share) < 5 * math.sqrt(share * (1 - share) / count) + 1e-9
-
-
-@pytest.mark.parametrize("temperature", [1e-300, 1e-12, 1e300])
-def test_extreme_temperature(temperature):
-    sampling = Sampling(temperature=temperature, seed=0)
-    chosen = {sampling.choose(CANDIDATES) for _ in range(200)}
-    assert chosen == ({40} if temperature < 1 else {40, 7, 99, 3})
-
-
-@pytest.mark.parametrize("options, message", [
-    ({"temperature": -0.1},     r"^Temperature must be zero or more, not -0\.1$"),
-    ({"temperature": math.nan}, r"^Temperature must be zero or more, not nan$"),
-    ({"temperature": math.inf}, r"^Temperature must be zero or more, not inf$"),
-    ({"top_k": 0},              r"^Top-k must be at least 1, not 0$"),
-])
-def test_sampling_wrong(options, message):
-    with pytest.raises(ValueError, match=message):
-        Sampling(**options)
 
 
 # Stories.

@@ -5,6 +5,7 @@ The machines are compiled once; the driver of the host plays them.
 
 import dataclasses
 import math
+import random
 import time
 from fractions import Fraction
 
@@ -16,10 +17,11 @@ from terngen.host.convert.geometry import PUBLISHED, Geometry
 from terngen.host.device import Device
 from terngen.host.layout import Layout
 from terngen.hw import estimate
-from terngen.hw.contract.config import ArrayVariant, Config
-from terngen.hw.contract.formats import FloatFormat
+from terngen.hw.contract.config import ArrayVariant, Config, Sites
+from terngen.hw.contract.formats import FloatFormat, Multiplier
 from terngen.hw.contract.tape import walk
 from terngen.hw.tape.reader import TapeReader
+from terngen.hw.units.vector import Timing
 from terngen.sim.memory import MemoryModel
 
 TINY, FAIRY = "tests/data/reference/tiny", "models/fairy-1m"
@@ -239,3 +241,16 @@ def test_exact_at_random(make_tape, played, seed):
         str(rng.choice(["", "latency=60", "rate=3/4,latency=20", "row_beats=32,row_pause=9"])))
     at_random(machine, rng, 8, parts=not machine.source.row_beats)
     machine.check(4)
+
+
+def test_latencies_found_once():
+    """Machines that share latencies have them from one of them; their own are the same."""
+    rng = random.Random(1)
+    for _ in range(60):
+        config = Config(
+            variant=rng.choice(list(ArrayVariant)), beat_bits=rng.choice([16, 256]), row_lanes=rng.choice([1, 2]),
+            lanes=rng.choice([1, 8]), slots=rng.choice([1, 2, 16]), hidden=64, wide=rng.choice([64, 1 << 10, 1 << 15]),
+            rows=rng.choice([64, 4096]), state=rng.choice([64, 1 << 16]), prefetch=rng.choice([2, 64]),
+            top_k=rng.choice([1, 8]), path=rng.choice([FloatFormat(6, 11), FloatFormat(6, 7)]),
+            sites=rng.choice([Sites(), Sites.all(Multiplier("lmul"))]))
+        assert estimate._timing(config) == Timing.of(config)

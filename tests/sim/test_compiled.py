@@ -17,7 +17,7 @@ from terngen.host.errors import ToolError
 from terngen.hw.contract import tape, trace
 from terngen.hw.contract.config import PRESETS, Config
 from terngen.sim import verilate, verilog
-from terngen.sim.compiled import CompiledModel, Waveform, _loops, compile_machine
+from terngen.sim.compiled import CompiledModel, Waveform, compile_machine, loops
 from terngen.sim.memory import MemoryModel
 
 CONFIG = Config(beat_bits=64)
@@ -428,7 +428,7 @@ def test_loops():
     words = [*[0] * 5, 7, 0, 0]
     lines = [f"    words[{place}] = 8'h{word:02x};\n" for place, word in enumerate(words)]
     other = "    other[0] = 4'h0;\n    next[0] = 4'h0;\n"
-    assert _loops("".join(lines) + other) == (
+    assert loops("".join(lines) + other) == (
         "    for (int i = 0; i <= 4; i = i + 1) words[i] = 8'h00;\n" + "".join(lines[5:]) + other)
 
 

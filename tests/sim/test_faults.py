@@ -7,6 +7,7 @@ from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Device
 from terngen.host.errors import ConfigError, LinkError
 from terngen.hw.contract import regs, wire
+from terngen.hw.contract.regs import Reg
 from terngen.hw.contract.wire import Frame, Type
 from terngen.sim.device import SimTransport
 from terngen.sim.faults import KINDS, Faults, FaultyPipe
@@ -245,6 +246,51 @@ def test_cable_is_pulled(make_tape, answers, dialog, phase):
     transport._connect()
     device = Device(transport, tape)
     assert bool(device.complete()) == (phase < 1)
+    assert session(device) == answers
+    device.close()
+
+
+class Impatient:
+    """Somebody who presses Ctrl-C after so many looks for octets."""
+
+    def __init__(self, pipe, looks):
+        self.pipe, self.left = pipe, looks
+
+    description = "simulated machine"
+
+    def send(self, octets):
+        self.pipe.send(octets)
+
+    def receive(self, max_octets, timeout):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return self.pipe.receive(max_octets, timeout)
+
+    def close(self):
+        self.pipe.close()
+
+
+@pytest.mark.parametrize("looks", [2, 6, 7, 8, 9, 50, 120])
+def test_interrupt_stops(make_tape, answers, looks):
+    """Ctrl-C while a machine makes ten thousand tokens by itself: from then on it does nothing at all, and is ready."""
+    tape   = make_tape(TINY, slots=3)
+    device = Device.open("sim", tape)
+    device.load()
+    transport = device.transport
+    transport.trace()
+    transport._pipe = Impatient(transport.pipe, looks)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in device.decode({0: 1, 1: 2, 2: 3}, 10_000, reset=[0, 1, 2]):
+            pass
+    if looks > 7:
+        assert len(transport.events()["op"]) > 0
+    transport.events()
+    transport.model.run(max_cycles=200_000)
+    assert all(len(each) == 0 for each in transport.events().values())
+    if looks < 6:       # before it had begun; the session is broken off
+        device.abort()
+    assert device._get(Reg.STATUS) == 0
     assert session(device) == answers
     device.close()
 

@@ -13,6 +13,7 @@ import pytest
 
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError
+from terngen.host.sampling import Sampling
 from terngen.hw import estimate
 from terngen.hw.contract.config import ArrayVariant, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
@@ -122,6 +123,64 @@ def test_decode(make_tape, bench):
     assert len(made) == 6
     stop = made[2][0]
     list(device.decode({0: 3, 2: 14}, 6, reset=[0, 2], stop=stop))
+    assert machine.gate()["mismatches"] == 0
+
+
+def samplings(number):
+    """How slots choose: one takes the best, the others draw from the lists of the machine, or less of them."""
+    return {0: Sampling(temperature=1.3, seed=number), 1: Sampling(),
+            2: Sampling(temperature=0.4, top_k=5, seed=number + 1)}
+
+
+def test_decode_draws(make_tape, bench):
+    """Slots draw with temperatures and seeds of their own; the host draws the same, step by step."""
+    machine = bench(make_tape("tests/data/reference/tiny", slots=3), seed=8, **STALLS)
+    device  = machine.device
+    first   = {0: 3, 1: 4, 2: 14}
+    again   = samplings(1)
+    made    = [*device.decode(first, 6, reset=[0, 1, 2], sampling=again)]
+    made   += device.decode(made[-1], 4, sampling=again)
+    best    = list(device.decode(first, 10, reset=[0, 1, 2]))
+    tokens, choosing = first, samplings(1)
+    for step, expected in enumerate(made):
+        device.step(tokens, reset=[0, 1, 2] if step == 0 else [])
+        tokens = {slot: choosing[slot].choose(device.results(slot)) for slot in tokens}
+        assert tokens == expected
+    assert [step[1] for step in made] == [step[1] for step in best]
+    assert all([step[slot] for step in made] != [step[slot] for step in best] for slot in (0, 2))
+    # A slot leaves with what it drew, and others that take part come and go.
+    list(device.decode({0: 3, 2: 14}, 8, reset=[0, 2], stop=made[2][0], sampling=samplings(1)))
+    list(device.decode({2: 5}, 3, sampling=samplings(7)))
+    assert machine.gate()["mismatches"] == 0
+
+
+def foretold(tape, given, **options):
+    """Cycles and beats of steps that take these tokens by slot, as the estimator tells them."""
+    parts  = [tape.marks["layers"], tape.marks["head"]]
+    played = [fields for mark in parts for _, fields, _ in walk(tape.config, tape.image, mark)]
+    model  = tape.model
+    steps  = [estimate.step(tape.config, played, active=len(tokens), tokens=tokens, hidden=model["hidden_size"],
+                            embedding=(model["embedding_start"], model["embedding_beats"]), start=parts[0].start,
+                            count=sum(mark.count for mark in parts), **options) for tokens in given]
+    return sum(step.cycles for step in steps), sum(step.beats for step in steps)
+
+
+@pytest.mark.parametrize("preset, changes", [
+    ("onchip", {"beat_bits": 256, "lanes": 4, "top_k": 3}), ("tiny", {"top_k": 15, "path": FloatFormat(5, 7)}),
+    ("small", {"sites": Sites.all(Multiplier("lmul")), "slots": 2})], ids=["onchip", "tiny", "lmul"])
+def test_cycles_of_drawing(make_tape, bench, preset, changes):
+    """Draws take what is foretold, and a run without any takes no cycle more for them."""
+    tape    = make_tape("tests/data/reference/tiny", preset, **changes)
+    machine = bench(tape, direct=True)
+    device  = machine.device
+    slots   = range(tape.config.slots)
+    first   = {slot: 3 + slot for slot in slots}
+    for top_k in (None, 1, 2, tape.config.top_k):
+        sampling = {slot: Sampling(temperature=2.0, top_k=top_k, seed=slot) for slot in slots} if top_k else {}
+        made     = list(device.decode(first, 4, reset=slots, sampling=sampling))
+        [counted] = device.counters
+        drawn    = [top_k] * len(sampling)
+        assert (counted.cycles, counted.beats) == foretold(tape, [first, *made[:-1]], drawn=drawn)
     assert machine.gate()["mismatches"] == 0
 
 
@@ -283,15 +342,8 @@ def test_comes_with_model(make_tape, bench):
     outcome  = machine.gate()
     assert (outcome["gate"], outcome["mismatches"]) == ("pass", 0)
     assert outcome["values_compared"] > 30_000
-    parts  = [tape.marks["layers"], tape.marks["head"]]
-    played = [fields for mark in parts for _, fields, _ in walk(tape.config, tape.image, mark)]
-    model  = tape.model
-    steps  = [estimate.step(tape.config, played, active=1, tokens={0: token}, hidden=model["hidden_size"],
-                            embedding=(model["embedding_start"], model["embedding_beats"]), start=parts[0].start,
-                            count=sum(mark.count for mark in parts),
-                            source=estimate.Source(latency=OnChipTape.LATENCY_CYCLES))
-              for token in [3, *(token[0] for token in made[:-1])]]
-    assert (counted.cycles, counted.beats) == (sum(step.cycles for step in steps), sum(step.beats for step in steps))
+    source = estimate.Source(latency=OnChipTape.LATENCY_CYCLES)
+    assert (counted.cycles, counted.beats) == foretold(tape, [{0: 3}, *made[:-1]], source=source)
 
 
 def test_striped(make_tape, bench):

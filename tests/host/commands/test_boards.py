@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from terngen.host.device import Device
+from terngen.host.exercises import PARTS
 from terngen.host.models import open_model
 from terngen.host.selftest import selftest
 from terngen.hw.boards import MODULES, find
@@ -106,6 +107,12 @@ def test_selftest(terngen, tiny, device):
     assert [step["name"] for step in found["steps"]] == ["link", "memory", "matrix", "layer", "token"]
     assert found["passed"]
     assert all(step["passed"] for step in found["steps"])
+
+
+def test_selftest_without_a_model(terngen):
+    found = terngen("selftest", "--device", "golden", "--slots", "2", "--json").values
+    assert [step["name"] for step in found["steps"]] == ["link", "memory", *PARTS, "text"]
+    assert found["passed"]
 
 
 @pytest.mark.parametrize("register, name", [("PLAY_COUNT", "link"), ("CRC", "memory"), ("sums", "matrix"),

@@ -36,6 +36,23 @@ def test_run_sampling(terngen, speaking):
     assert told("--temperature", 2, "--top-k", 1) == greedy
 
 
+@pytest.mark.parametrize("device", ["golden", "sim"])
+def test_run_is_drawn_by_the_machine(terngen, speaking, monkeypatch, device):
+    """Machines that go on by themselves tell what the host draws step by step."""
+    from terngen.host.device import Device
+    words = ["run", speaking, "--prompt", "x", "--tokens", 20, "--temperature", 2, "--seed", 1, "--json"]
+
+    def stepped(device, tokens, count, *, reset, stop, sampling):
+        for _ in range(count):
+            device.step(tokens, reset=reset)
+            tokens, reset = {slot: sampling[slot].choose(device.results(slot)) for slot in tokens}, []
+            yield tokens
+
+    found = terngen(*words, "--device", device).values
+    monkeypatch.setattr(Device, "decode", stepped)
+    assert terngen(*words).values["tokens"] == found["tokens"]
+
+
 def test_run_ends(terngen, speaking, work):
     """A model that ends a text ends the command; that token is no text."""
     tokens = terngen("run", speaking, "--prompt", "x", "--tokens", 5, "--json").values["tokens"]
@@ -50,6 +67,7 @@ def test_run_ends(terngen, speaking, work):
 @pytest.mark.parametrize("words, code, message", [
     (["{tiny}"],                               8, r"Tape has no tokenizer, so it cannot read or write text; "),
     (["{speaking}", "--top-k", "9"],           4, r"Top-k must be at most 8, the candidates that this machine keeps, "),
+    (["{speaking}", "--config", "onchip", "--temperature", "1"], 4, r"Machine keeps one candidate for each slot, wh"),
     (["{speaking}", "--top-k", "0"],           2, r"Invalid value for '--top-k'"),
     (["{speaking}", "--temperature", "nan"],   2, r"Invalid value for '--temperature': Temperature must be a number, "),
     (["{speaking}", "--temperature", "-1"],    2, r"Invalid value for '--temperature'"),

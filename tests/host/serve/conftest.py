@@ -14,11 +14,12 @@ import pytest
 
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError, LinkError
+from terngen.host.sampling import Sampling
 from terngen.host.serve.api import Api
 from terngen.host.serve.scheduler import Scheduler
 from terngen.host.serve.server import Server, listen
 from terngen.host.serve.writing import Request
-from terngen.host.text import Decoder, Language, Sampling, Story
+from terngen.host.text import Decoder, Language, Story
 from terngen.hw.contract.regs import Reg
 from terngen.sim.device import GoldenTransport
 

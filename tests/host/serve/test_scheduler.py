@@ -10,8 +10,8 @@ import pytest
 from terngen.host.commands.devices import opened
 from terngen.host.device import Device
 from terngen.host.errors import ConfigError, DeviceError, LinkError
+from terngen.host.sampling import Sampling
 from terngen.host.serve.scheduler import Scheduler, Unavailable
-from terngen.host.text import Sampling
 
 
 def asked(number):

@@ -4,7 +4,7 @@
 import pytest
 
 from terngen.hw.contract.config import PRESETS
-from terngen.hw.tape.onchip import OnChipTape, banks
+from terngen.hw.tape.onchip import OnChipTape, banks, parts
 from terngen.sim.verilog import run_bench
 
 
@@ -23,6 +23,14 @@ def test_banks():
     assert banks(1025) == [1024, 1]
     assert banks(1537) == [1537]
     assert banks(6339) == [2048, 2048, 2048, 195]
+
+
+def test_parts():
+    """All but the last are multiples of 36 bits, so that a word takes no more block RAMs than if it were not cut."""
+    assert parts(16) == [16]
+    assert parts(64) == [36, 28]
+    assert parts(256) == [72, 72, 72, 40]
+    assert parts(512) == [144, 144, 144, 80]
 
 
 def test_init_too_long():

@@ -1,0 +1,357 @@
+"""What a machine is put through to find out what is wrong with it, or what nothing has tried.
+
+:func:`observed` does all of it with a simulated machine, beside the golden machine where that knows the answer, and
+tells what came of it: a model and tapes that no model would make, what is asked right and wrong, registers, senseless
+descriptors, places that are far away, sessions that begin in the middle of others, and a line with faults.
+"""
+
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from terngen.host.device import Device
+from terngen.host.errors import DeviceError, LinkError
+from terngen.host.sampling import Sampling
+from terngen.hw.contract import regs, wire
+from terngen.hw.contract.config import Config
+from terngen.hw.contract.regs import Reg
+from terngen.hw.contract.tape import Op, Tape, longest, pack_descriptor
+from terngen.hw.contract.wire import Fault, Frame, Type
+from terngen.sim.compiled import CompiledModel, Library
+from terngen.sim.device import GoldenTransport, SimTransport
+from terngen.sim.faults import Faults
+from terngen.sim.gate import CheckedTransport
+from terngen.sim.hostile import MADE_WITH
+from terngen.sim.memory import MemoryModel
+
+__all__ = ["Observation", "observed"]
+
+#: Cycles without an answer after which a mutant counts as dead.
+_QUIET  = 200_000
+
+#: What was done, and what came of it.
+Observation = tuple[str, Any]
+
+
+class Noticed(Exception):
+    """A mutant did what the machine must not do."""
+
+
+class _Machine(SimTransport):
+    """A machine of a library."""
+
+    QUIET_CYCLES          = _QUIET
+    QUIET_CYCLES_PER_BEAT = 0
+
+    def __init__(self, library: Library, config: Config, *, faults: Faults | None = None,
+                 direct: bool = False) -> None:
+        self.config  = config
+        self.memory  = MemoryModel(latency=7, refresh_period=301, refresh_pause=13, stall=0.1)
+        self.model   = CompiledModel(library, memory=self.memory, stall_in=0.1, stall_out=0.1, seed=1)
+        self._direct = direct
+        self._faults = faults
+        self._beats  = 0
+        self._chance = random.Random(1)     # each does the same
+        self._connect()
+
+
+def _same(what: str, actual: Any, expected: Any) -> None:
+    if actual != expected:
+        raise Noticed(f"{what} is {actual!r}, not {expected!r}")
+
+
+def _checked(transport: _Machine, tape: Tape) -> tuple[CheckedTransport, Device]:
+    """A machine beside the golden machine, with a tape."""
+    checked = CheckedTransport(transport)
+    device  = Device(checked, tape)
+    device.load()
+    return checked, device
+
+
+def _play(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """A load, steps of some and of all slots, a prompt, a text; every value beside the golden machine's."""
+    checked, device = _checked(transport, tape)
+    _same("Memory", transport.model.memory_read(0, len(tape.image)), tape.image.tobytes())
+    yield device.damaged()
+    rng   = np.random.default_rng(1)
+    vocab = tape.model["vocab_size"]
+    every = range(tape.config.slots)
+
+    def token() -> int:
+        return int(rng.integers(vocab))
+
+    def results() -> list[Any]:
+        found = [device.results(slot) for slot in every]
+        return [(result.tokens.tolist(), result.sums.tolist(), result.scale) for result in found]
+
+    yield device.step({slot: token() for slot in every}, reset=every), results()
+    yield device.step({0: token()}), results()
+    yield device.step({slot: token() for slot in every}, reset=[1]), results()
+    yield device.prefill([token() for _ in range(5)], state=0)
+    yield device.step({1: vocab - 1}, head=False)
+    # The first slot draws.
+    yield list(device.decode({slot: token() for slot in every}, 3,
+                             sampling={0: Sampling(temperature=1.0, seed=1)})), device.counters
+    yield device.logits({0: token()})[0].tolist()
+    # What is written to the tape starts nothing.
+    checked.write(regs.TAPE_BASE, tape.image[:256].tobytes())
+    yield checked.read(Reg.WAIT.value, 4), checked.read(Reg.CRC.value, 4)
+
+
+def _hostile(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """Steps of a tape that no model would make."""
+    checked, device = _checked(transport, tape)
+    every = range(tape.config.slots)
+    vocab = tape.model["vocab_size"]
+    for step in range(4):
+        # First what the tape was made with, then the corners of the embedding.
+        tokens = {slot: MADE_WITH + slot if step == 0 else ((step - 1) * len(every) + slot) % vocab for slot in every}
+        if step == 2:
+            del tokens[0]
+        yield device.step(tokens, reset=every if step == 0 else [], states=dict.fromkeys(tokens, 0) if step == 3
+                          else None)
+        for slot in tokens:
+            result = device.results(slot)
+            yield result.tokens.tolist(), result.sums.tolist(), result.scale
+            # Of the last tile, which has that many rows.
+            checked.read(regs.sum_address(tape.config, slot, 0), 4 * 5)
+    best = device.results(len(every) - 1).tokens[0]
+    yield list(device.decode(dict.fromkeys(every, 7), 3, stop=int(best))), device.counters
+    yield device.damaged()
+    # All rows of the other head are tokens.
+    rows = tape.marks["rows"]
+    device._put(Reg.MASK.value, (1 << len(every)) - 1, 0, 0, tape.model["embedding_beats"], rows.start, rows.count,
+                tape.model["hidden_size"], regs.NO_TOKEN, 0, regs.NO_TOKEN, 0, 1)
+    yield checked.read(Reg.WAIT.value, 4 * 6)
+    for slot in every:
+        yield checked.read(regs.result_address(slot), regs.RESULT_STRIDE)
+
+
+def _talk(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """What is refused, what comes twice, what is not intact; then the same machine as a device."""
+    pipe = transport.pipe
+
+    def ask(octets: bytes) -> list[Frame]:
+        pipe.send(octets)
+        decoder, frames = wire.Decoder(), []
+        while piece := pipe.receive(4096, 30e-6):
+            frames += decoder.feed(piece)
+        _same("Frames that are not intact", decoder.drops, 0)
+        return frames
+
+    def request(kind: Type, sequence: int, **fields: Any) -> bytes:
+        return wire.encode_frame(Frame(type=kind, generation=77, sequence=sequence, **fields))
+
+    def write(sequence: int, address: int, payload: bytes) -> bytes:
+        return request(Type.WRITE, sequence, address=address, length=len(payload), payload=payload)
+
+    def kinds(octets: bytes) -> list[tuple[Type, Fault]]:
+        return [(frame.type, frame.fault) for frame in ask(octets)]
+
+    ask(bytes(3))
+    _same("Opening", kinds(request(Type.HELLO, 10)), [(Type.HELLO_REPLY, Fault.NONE)])
+    place = Reg.HIDDEN.value
+    first = write(11, place, b"\1\2\3\4")
+    _same("Writing", kinds(first), [(Type.WRITE_REPLY, Fault.NONE)])
+    _same("Overtaking", kinds(write(13, place, b"\5\5\5\5")), [(Type.ERROR, Fault.SEQUENCE)])
+    _same("Another write", kinds(write(12, place, b"\6\7\1\2")), [(Type.WRITE_REPLY, Fault.NONE)])
+    _same("Once more", kinds(first), [(Type.WRITE_REPLY, Fault.NONE)])
+    look = request(Type.READ, 13, address=place, length=4)
+    _same("Reading", [frame.payload for frame in ask(look)], [b"\6\7\1\2"])
+    _same("Again", [frame.payload for frame in ask(b"\0" + look)], [b"\6\7\1\2"])
+    _same("Foreign", kinds(wire.encode_frame(Frame(type=Type.READ, generation=78, sequence=14, address=0, length=4))),
+          [(Type.ERROR, Fault.GENERATION)])
+    _same("Crooked", kinds(request(Type.READ, 14, address=2, length=4)), [(Type.ERROR, Fault.ADDRESS)])
+    for number, length in enumerate((0, 6, wire.MAX_PAYLOAD + 4)):
+        _same("Length", kinds(request(Type.READ, 15 + number, address=0, length=length)), [(Type.ERROR, Fault.LENGTH)])
+    answers = ask(request(Type.READ, 18, version=2, address=0, length=4))
+    _same("Version", [(frame.fault, frame.version) for frame in answers], [(Fault.VERSION, wire.VERSION)])
+    spoilt = bytearray(write(18, place, b"\1\1\1\1"))
+    for bit in range(8, 8 * len(spoilt) - 16, 41):
+        other = bytearray(spoilt)
+        other[bit // 8] ^= 1 << bit % 8
+        _same("What is not intact", ask(bytes(other)), [])
+    _same("Too long", ask(b"\x07" * (wire.MAX_ENCODED + 9) + b"\0"), [])
+    long = np.random.default_rng(2).integers(0, 3, wire.MAX_PAYLOAD, np.uint8).tobytes()
+    _same("Longest", kinds(write(18, regs.TAPE_BASE, long)), [(Type.WRITE_REPLY, Fault.NONE)])
+    _same("Unchanged", [frame.payload for frame in ask(request(Type.READ, 19, address=place, length=4))], [b"\6\7\1\2"])
+    _same("Written", transport.model.memory_read(0, len(long)), long)
+    _same("The same session", kinds(request(Type.HELLO, 10)), [(Type.HELLO_REPLY, Fault.NONE)])
+    _same("Kept", [frame.payload for frame in ask(request(Type.READ, 20, address=place, length=4))], [b"\6\7\1\2"])
+    _same("A new session", kinds(request(Type.HELLO, 99)), [(Type.HELLO_REPLY, Fault.NONE)])
+    _same("Reset", [frame.payload for frame in ask(request(Type.READ, 100, address=place, length=4))], [bytes(4)])
+    transport._connect()
+    device = Device(transport, tape)
+    device._put(Reg.PLAY_START.value, 0, 1)
+    transport.model.memory_write(0, b"\xff" * tape.config.beat_bytes)
+    device._put(Reg.GO.value, 1)
+    yield transport.read(Reg.WAIT.value, 4)
+
+
+def _registers(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """All that is written and read back, and what is not there."""
+    config = tape.config
+    golden = GoldenTransport(config)
+    rng    = np.random.default_rng(3)
+    kept   = [register.value for register in GoldenTransport.SET]
+    kept  += [address(slot) for slot in range(config.slots) for address in (regs.token_address, regs.state_address)]
+    width  = {Reg.MASK.value: config.slots, Reg.RESET.value: config.slots}
+    width |= {regs.state_address(slot): config.slot_bits for slot in range(config.slots)}
+    _same("Register", transport.read(0, 0x400), golden.read(0, 0x400))
+    for word in (0xFFFF_FFFF, 0, *(1 << bit for bit in range(32)), *rng.integers(0, 1 << 32, 8).tolist()):
+        for address in rng.permutation(kept).tolist():
+            octets = (word % (1 << width.get(address, 32))).to_bytes(4, "little")
+            for each in transport, golden:
+                each.write(address, octets)
+            word = (word << 1 | word >> 31) & 0xFFFF_FFFF
+        _same("Register", transport.read(0x40, 0xC0), golden.read(0x40, 0xC0))
+    # Elsewhere: what is written does nothing, what is read is zero.
+    for address in (0x08, 0x74, 0x100, 0x13C, 0x1000, 0x1_0040, 0x0100_0040, 0x1FFF_FFFC, 0x400 + 0x80 * config.slots):
+        transport.write(address, b"\xff" * 4)
+        _same("Nothing", transport.read(address, 4), bytes(4))
+    _same("Register", transport.read(0, 0x400), golden.read(0, 0x400))
+    for slot in range(config.slots):
+        yield transport.read(regs.result_address(slot), regs.RESULT_STRIDE)
+    # Not a zero in it.
+    yield transport.read(regs.history_address(config, 0, 0), wire.MAX_PAYLOAD)
+
+
+def _large(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """Parts of the tape that are far away or longer than it is, and sizes that cannot be: each bit of each register."""
+    config, layers, hidden = tape.config, tape.marks["layers"], tape.model["hidden_size"]
+    row = config.embedding_beats(hidden)
+    transport.model.memory_write(0, tape.image)
+
+    def run(start: int, beats: int, place: int, count: int, hidden: int, vocab: int) -> bytes:
+        transport.write(regs.token_address(0), np.array([1, 1], "<u4").tobytes())
+        transport.write(Reg.MASK.value, np.array([1, 1, start, beats, place, count, hidden, vocab, 0, regs.NO_TOKEN, 0,
+                                                  1], "<u4").tobytes())
+        return transport.read(Reg.WAIT.value, 4 * 6)
+
+    for bit in range(32):
+        one = 1 << bit
+        yield run(0, row, layers.start | one, 1, hidden, 9), transport.model.counters.requests
+        transport.reset()
+        yield run(one, row, layers.start, 0, hidden, 9), transport.model.counters.requests
+        yield run(0, 0, tape.beats, one, hidden, 9)
+        transport.reset()
+        yield run(0, config.embedding_beats(config.hidden), layers.start, 0, config.hidden | one, 9)
+        transport.reset()
+        yield run(0, max(one, 2 * config.parameter_beats(config.wide)), layers.start, 0, hidden, 9)
+        transport.reset()
+    for bit in (0, 3, 4, 5, 16, 31):
+        yield run(0, row, layers.start, layers.count + tape.marks["head"].count, hidden, 1 << bit)
+        yield transport.read(regs.result_address(0), regs.RESULT_STRIDE)
+
+
+def _about(rng: np.random.Generator, value: int) -> int:
+    """A number at a limit, or far from it."""
+    return int(rng.choice([0, 1, 2, value - 1, value, value + 1, 2 * value, rng.integers(1 << 17),
+                           1 << int(rng.integers(18))]))
+
+
+def _senseless(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """Descriptors at and over the limits: faults of both machines, or of none."""
+    config = tape.config
+    rng    = np.random.default_rng(4)
+    golden = GoldenTransport(config)
+    size   = config.beat_bytes
+    for _ in range(150):
+        op     = Op(int(rng.integers(len(Op))))
+        room   = longest(config, op)
+        length = _about(rng, room) // config.lanes * config.lanes if rng.random() < 0.7 else _about(rng, room)
+        fields = {"opcode": op, "length": length % (1 << 18), "weighted": int(rng.integers(2)), "weight": 7,
+                  "source": int(rng.integers(2)), "last": int(rng.integers(2)), "scale": config.path.wide.one}
+        beats  = config.parameter_beats(length) if fields["weighted"] else 0
+        fields["beats"] = int(rng.choice([beats, beats, beats, 0, 1, beats + 1, 1 << int(rng.integers(32))]))
+        if op in (Op.MATVEC, Op.MLGRU):
+            fields["place"] = _about(rng, config.wide)
+        image = np.frombuffer(pack_descriptor(config, **fields), np.uint8)
+        count = len(image) // size + int(rng.choice([fields["beats"], 0, 1]) if fields["beats"] < 64 else 64)
+        image = np.concatenate([image, np.zeros(size * (count + 4), np.uint8)])
+        golden.reset()
+        golden.attach(image)
+        for each in golden, transport:
+            each.write(Reg.MASK.value, np.array([1, 0, 0, 0, 0, count, 64, 9, 0, regs.NO_TOKEN], "<u4").tobytes())
+        golden.write(Reg.GO.value, b"\1\0\0\0")
+        fault = golden.read(Reg.STATUS.value, 4)
+        # What makes no sense by itself, and not because of what came before or comes after.
+        if golden.fault is None or re.search("nobody computed|no codes|Parameters at|Matrix", golden.fault):
+            continue
+        transport.model.memory_write(0, image)
+        transport.write(Reg.GO.value, b"\1\0\0\0")
+        answer = transport.read(Reg.WAIT.value, 4)
+        _same("Fault", answer, fault)
+        yield answer
+        transport._connect()
+
+
+def _interrupt(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """A new session while the machine is at something, at any time; then it does all of it."""
+    device = Device(transport, tape)
+    device.load()
+    for cycles in np.random.default_rng(5).integers(1, 6000, 20).tolist():
+        device._start(device._through, [0, 1], [0], embed=True)
+        transport.model.run(max_cycles=cycles, want=1)
+        transport._connect()
+        device = Device(transport, tape)
+    yield device.step({0: 3, 1: 5}, reset=[0, 1])
+    for slot in range(2):
+        yield device.results(slot).sums.tolist()
+
+
+def _suffer(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """A load through a line with faults, and what is left of it."""
+    image = tape.image[:2048].tobytes()
+    transport.write(regs.TAPE_BASE, image)
+    transport.write(Reg.EMBED_START.value, image[:16])
+    yield transport.read(Reg.EMBED_START.value, 16)
+    _same("Memory", transport.model.memory_read(0, len(image)), image)
+
+
+#: A name, what is done, with what tape, on what line.
+_Stage = tuple[str, Callable[..., Iterator[Any]], Tape, dict[str, Any]]
+
+
+def _stages(model: Tape, hostile: Sequence[Tape]) -> Iterator[_Stage]:
+    """All that is done."""
+    yield "model", _play, model, {}
+    yield "hostile", _hostile, hostile[0], {"direct": True}
+    yield "link", _talk, model, {}
+    for seed in range(2):
+        yield "faults", _suffer, model, {"faults": Faults(3e-3, seed=seed)}
+    yield "registers", _registers, model, {}
+    yield "senseless", _senseless, model, {}
+    yield "large", _large, hostile[0], {}
+    yield "interrupted", _interrupt, model, {"direct": True}
+    for tape in hostile[1:]:
+        yield "hostile", _hostile, tape, {"direct": True}
+
+
+def observed(library: Library, tapes: Sequence[Tape],
+             end: Callable[[CompiledModel], None] = lambda model: None) -> Iterator[Observation]:
+    """What a machine does, stage by stage.
+
+    Parameters
+    ----------
+    tapes : sequence of :class:`Tape`
+        That of a model, then hostile ones.
+    end : callable
+        Gets each machine before it goes.
+    """
+    for name, stage, tape, line in _stages(tapes[0], tapes[1:]):
+        transport = None
+        try:
+            transport = _Machine(library, tape.config, **line)
+            for made in stage(transport, tape):
+                yield name, repr(made)
+            yield f"cycles of {name}", transport.model.counters
+        except (DeviceError, LinkError, Noticed, ValueError, IndexError, OverflowError) as error:
+            yield f"error in {name}", f"{type(error).__name__}: {error}"
+        finally:
+            if transport is not None:
+                end(transport.model)
+                transport.model.close()

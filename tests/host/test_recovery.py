@@ -1,0 +1,147 @@
+"""Commands that are cut short: by Ctrl-C at any file that they touch, by a disk that is full at any octet.
+
+Afterwards nothing of them is there, and the same command works.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from terngen.host import cli
+
+#: Operations of files that tell of themselves, and may be interrupted.
+EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "tempfile.mkdtemp",
+          "tempfile.mkstemp", "shutil.rmtree", "os.listdir", "os.scandir"}
+
+#: Commands that write, and what they leave; `{tiny}` is a checkpoint, `{tape}` a tape.
+COMMANDS = {
+    "convert":   (["convert", "{tiny}", "-o", "out.tape", "--calibration-tokens", "0"], ["out.tape"]),
+    "generate":  (["generate", "--config", "tiny", "-o", "out"], ["out"]),
+    "logits":    (["logits", "{tape}", "--tokens", "tokens.npy", "--out", "out.npy"], ["out.npy"]),
+    "normalise": (["normalise", "text.txt", "-o", "out.txt"], ["out.txt"]),
+}
+
+#: Each time takes seconds.
+SLOW = {"convert", "generate"}
+
+
+class Interrupter:
+    """Interrupts the process at one of the operations on files in a folder. Hooks cannot be taken away, so there is
+    one, which rests most of the time."""
+
+    def __init__(self):
+        self.folder, self.left, self.seen = None, -1, 0
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event, arguments):
+        if self.folder is None or event not in EVENTS or not arguments:
+            return
+        path = arguments[0]
+        if isinstance(path, (str, bytes, os.PathLike)) and os.path.abspath(os.fsdecode(path)).startswith(self.folder):
+            self.seen += 1
+            if self.seen == self.left:
+                raise KeyboardInterrupt
+
+    def run(self, folder, words, at):
+        """A command, interrupted at that operation; its exit code, and how many operations there were."""
+        self.folder, self.left, self.seen = os.fspath(folder), at, 0
+        try:
+            cli.cli.main(words, standalone_mode=False)
+            return 0, self.seen
+        except SystemExit as ending:
+            return ending.code, self.seen
+        except KeyboardInterrupt:
+            return cli.INTERRUPTED, self.seen
+        finally:
+            self.folder = None
+
+
+@pytest.fixture(scope="session")
+def interrupter():
+    return Interrupter()
+
+
+@pytest.fixture
+def words(tiny, speaking_tape, work, cache):
+    """Makes the words of a command; what it needs is in the current folder."""
+    np.save("tokens.npy", np.arange(20))
+    Path("text.txt").write_text("A fox – and a hen.\n" * 1000)
+
+    def words(name):
+        return [word.format(tiny=tiny, tape=speaking_tape) for word in COMMANDS[name][0]]
+    return words
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] if name in SLOW else [])
+                                  for name in COMMANDS])
+def test_interrupted_at_each_file(name, words, work, interrupter, capfd):
+    before = names(work)
+    code, count = interrupter.run(work, words(name), -1)
+    assert code == 0
+    assert count > 3
+    expected = contents(work)
+    for at in range(1, count + 1):
+        for path in COMMANDS[name][1]:
+            subprocess.run(["rm", "-rf", path], check=True)
+        assert names(work) == before
+        code, seen = interrupter.run(work, words(name), at)
+        assert seen >= at
+        assert code in (cli.INTERRUPTED, 0), at
+        left = set(names(work)) - set(before)
+        assert left <= set(COMMANDS[name][1]), at
+        # What is there under its name is whole.
+        assert contents(work).items() <= expected.items(), at
+        assert not list(work.rglob(".*")), at
+    code, _ = interrupter.run(work, words(name), -1)
+    assert code == 0
+    assert contents(work) == expected
+
+
+#: The command line in a process that may write files up to a size.
+LIMITED = """
+import resource, sys
+from terngen.host import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] if name in SLOW else [])
+                                  for name in COMMANDS])
+def test_disk_is_full(name, words, work):
+    """At the beginning, in the middle, and at the last octet."""
+    before = names(work)
+
+    def run(limit):
+        return subprocess.run([sys.executable, "-c", LIMITED, str(limit), *words(name)], capture_output=True, text=True,
+                              timeout=120, check=False)
+
+    whole = run(resource.RLIM_INFINITY)
+    assert whole.returncode == 0, whole.stderr
+    expected = contents(work)
+    largest  = max(len(octets) for path, octets in expected.items() if path not in before)
+    for limit in (0, largest // 2, largest - 1):
+        for path in COMMANDS[name][1]:
+            subprocess.run(["rm", "-rf", path], check=True)
+        done = run(limit)
+        # A tool that needs files of its own may be the first to fail.
+        assert done.returncode == 9 or done.returncode == 3 and name == "generate", done.stderr
+        assert "File too large" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert set(names(work)) - set(before) <= ({"out"} if name == "generate" else set())
+        assert set(contents(work)) == set(before)
+    assert run(largest).returncode == 0
+    assert contents(work) == expected

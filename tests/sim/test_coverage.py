@@ -1,0 +1,81 @@
+"""What is counted, and where it stands."""
+
+import pytest
+
+from terngen.hw.link.cobs import CobsDecoder
+from terngen.sim import coverage
+from terngen.sim.coverage import Listing, Point, points
+from terngen.sim.hostile import hostile_tape
+from terngen.sim.verilog import verilog
+
+
+@pytest.fixture(scope="module")
+def listing():
+    return Listing(verilog(CobsDecoder(), "top.decoder", sources=True))
+
+
+def written(listing, text: str, kind: str, what: str, count: int) -> str:
+    """As Verilator writes it."""
+    line = next(number for number, line in enumerate(listing.text.splitlines(), 1) if line.strip() == text)
+    return f"C '\1f\2top.v\1l\2{line}\1n\0023\1t\2{kind}\1page\2v_{kind}/decoder\1o\2{what}\1h\2TOP' {count}\n"
+
+
+def source(root, point: Point) -> str:
+    """The line of Python where a point stands."""
+    path, _, line = point.source.partition(":")
+    return (root / path).read_text().splitlines()[int(line) - 1].strip()
+
+
+def test_points(root, listing):
+    text = (written(listing, "reg [7:0] left = 8'h00;", "toggle", "left[2]:0->1", 3)
+            + written(listing, "wire says;", "toggle", "says:1->0", 0)
+            + written(listing, r"end else if (\$11 ) begin", "line", "elsif", 5)
+            + written(listing, r"if (\$9 ) begin", "branch", "else", 0))
+    counts = points(listing, text)
+    assert sorted(counts.values()) == [0, 0, 3, 5]
+    assert {point.module for point in counts} == {"decoder"}
+    lines = {point.what.partition(":")[0]: source(root, point) for point in counts}
+    assert lines["left[2]"].startswith("left ")
+    assert lines["says"].startswith("says.eq(")
+    assert lines["elsif"].startswith("with m.Elif(left ")
+    assert lines["else"].startswith("with m.If(self.i.valid & self.i.ready)")
+
+
+def test_counted_once(listing):
+    """A net is counted where it is made: not as an input, not under another name, not inside of an expression."""
+    counted = [line for line in listing.text.splitlines() if line.startswith(("  wire", "  reg"))]
+    names   = {line.split("=")[0].rstrip(" ;").split()[-1] for line in counted if "$auto" not in line}
+    assert names == {"full", "left", "says", "i__ready", "o__valid", "o__payload"}
+
+
+def test_excluded():
+    """A rule takes what nobody has covered; one that takes nothing is refused."""
+    here, there = Point("link", "toggle", "hw/a.py:1", "a"), Point("link", "toggle", "hw/a.py:1", "b")
+    counts = {here: 0, there: 2}
+    rule   = {"module": "link", "what": "[ab]", "reason": "why"}
+    assert coverage.excluded(counts, [rule]) == {here: "why"}
+    with pytest.raises(ValueError, match=r"^Exclusion of .* excludes nothing$"):
+        coverage.excluded(counts, [{**rule, "what": "b"}])
+
+
+def test_page():
+    """The tables say what was counted; a part that is excluded does not count."""
+    counts = {Point("endpoint", "line", "hw/a.py:1", what): count for what, count in (("a", 3), ("b", 0), ("c", 0))}
+    made   = coverage.report(counts, [{"what": "b", "reason": "why"}])
+    assert made["missing"] == [("endpoint", "line", "hw/a.py:1", "c")]
+    text   = "<!-- coverage -->\n<!-- end -->\n<!-- excluded -->\n<!-- end -->\n"
+    told   = coverage.page(text, made)
+    assert "| link | all of it | 50.0 | 100.0 | 100.0 | 3 | 1 |" in told
+    assert "| 1 | why |" in told
+    assert coverage.page(told, made) == told
+
+
+@pytest.mark.long
+def test_measure(make_tape):
+    """A machine, with few stimuli: most of its lines are executed."""
+    tape   = make_tape("tests/data/reference/tiny", slots=2)
+    counts = coverage.measure(tape.config, [tape, hostile_tape(tape.config, 0)])
+    rows   = {row["part"]: row for row in coverage.summary(counts, {}) if not row["unit"]}
+    for part in "datapath", "link":
+        assert rows[part]["line"]["points"] > 100
+        assert coverage.share(rows[part]["line"]) > 80

@@ -1,0 +1,48 @@
+"""What is proven to be no defect is none."""
+
+import pytest
+
+from terngen.hw import build
+from terngen.sim.equivalence import proof
+
+#: `same` has the same value twice; `late` is looked at where `busy` says so only, and is known then.
+DESIGN = """
+module top(input clk, input [3:0] a, input [3:0] b, output reg [3:0] o, output o_late);
+    wire [3:0] either = a | b;
+    wire [3:0] same = either | (a & b);
+    always @(posedge clk) o <= same;
+    reg [1:0] state = 0;
+    always @(posedge clk) state <= state == 2 ? 2'd0 : state + 2'd1;
+    assign o_late = state == 3 ? a[0] : a[1];
+endmodule
+"""
+
+
+@pytest.fixture(scope="module")
+def netlist(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("netlist")
+    (folder / "top.v").write_text(DESIGN)
+    (folder / "make.ys").write_text("read_verilog top.v\nproc\nopt_clean\nwrite_rtlil flat.il\n")
+    build.run_tool(build.YOSYS, ["make.ys"], folder)
+    return (folder / "flat.il").read_text()
+
+
+def cell(netlist: str, kind: str, place: int = 0) -> str:
+    return [line.split()[2] for line in netlist.splitlines() if line.startswith(f"  cell ${kind} ")][place]
+
+
+def test_redundant(netlist):
+    """A product that is there anyway."""
+    assert proof(netlist, f"mutate -mode const0 -module top -cell {cell(netlist, 'and')} -port Y -portbit 1")
+
+
+def test_unreachable(netlist):
+    """A state that there never is, which only what comes before tells."""
+    late = next(line.split()[2] for line in netlist.splitlines() if line.startswith("  cell $mux ")
+                and "connect \\Y \\o_late" in netlist[netlist.index(line):][:600])
+    assert proof(netlist, f"mutate -mode inv -module top -cell {late} -port B -portbit 0")
+
+
+@pytest.mark.parametrize("mode", ["inv", "const0", "const1"])
+def test_defect(netlist, mode):
+    assert proof(netlist, f"mutate -mode {mode} -module top -cell {cell(netlist, 'or')} -port Y -portbit 2") is None
