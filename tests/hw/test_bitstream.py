@@ -130,7 +130,7 @@ def test_design_ice40():
     assert r"cell \SB_PLL40_PAD" in given.rtlil
     found = bitstream.files(board, given)
     assert found.keys() == {"terngen.v", "terngen.pcf", "build.sh"}
-    assert "--up5k --package sg48 --freq 18 --json top.json --pcf top.pcf --asc top.asc\n" in found["build.sh"]
+    assert "--up5k --package sg48 --freq 12 --json top.json --pcf top.pcf --asc top.asc\n" in found["build.sh"]
     assert found["build.sh"].endswith("top.asc top.bit\nmv top.bit terngen.bin\n")
 
 
