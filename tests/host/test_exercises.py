@@ -51,7 +51,11 @@ def test_golden(name):
         assert results.scale > 0
 
 
-@pytest.mark.parametrize("one", sorted(ways(), key=str), ids=lambda one: "-".join([one[0].name, *sorted(one[1])]))
+def named(one):
+    return "-".join([one[0].name, *sorted(one[1])])
+
+
+@pytest.mark.parametrize("one", sorted(ways(), key=named), ids=named)
 def test_each_way_counts(one):
     """A machine that does one way of one operation differently is found out."""
     tape = exercises(Config(hidden=64, wide=64, rows=64, state=128))
