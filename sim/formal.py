@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Rules that hold whatever comes: proofs of streams, queues and ports by Yosys, which pip installs.
 
 ``python -m terngen.sim.formal`` proves all of them and lists how: by induction, or from the reset on for so many
@@ -411,6 +412,7 @@ ELSEWHERE = {
     "Endpoint": _JOINS, "Machine": _JOINS, "OnChipMachine": _JOINS, "SdramMachine": _JOINS, "StripedMachine": _JOINS,
     "Datapath": _JOINS, "MatVec": _TAKES, "Parameters": _TAKES, "Sampler": _TAKES, "UartTransmitter": _TAKES,
     "Vector": _TAKES, "SdramTape": "a model of the chip judges its commands; its beats leave a queue",
+    "ProgramMachine": _JOINS, "SpramTape": "its beats leave a queue; its bench stalls both sides",
 }
 
 

@@ -123,6 +123,13 @@ class CheckedTransport:
     def description(self) -> str:
         return self.device.description
 
+    def abort(self) -> None:
+        """See :class:`~terngen.host.transport.Transport`. What was broken off is not compared."""
+        self.device.abort()
+        self.device.events()
+        self.golden.abort()
+        self._expected.clear()
+
     def write(self, address: int, octets: bytes) -> None:
         """See :class:`~terngen.host.transport.Transport`."""
         if address >= regs.TAPE_BASE:

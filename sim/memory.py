@@ -132,7 +132,7 @@ class MemoryModel:
             clock_hz = round(float(mhz) * 1e6)
         except (OverflowError, ValueError) as error:
             raise ValueError(f"SDRAM {part} must have a clock in MHz, like sdram:{part}@80, not {mhz!r}") from error
-        source = Sdram(part, delay_ns=0.0, flight=1).timing(clock_hz)
+        source = Sdram(part, delay_ns=0.0, flight=2).timing(clock_hz)
         return cls(latency=source.latency, refresh_period=source.refresh_period, refresh_pause=source.refresh_pause)
 
     @property

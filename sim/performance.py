@@ -65,7 +65,7 @@ def _measurements() -> Iterator[Measurement]:
     for slots in (1, 3, 8):
         yield Measurement(f"fairy-1m.slots{slots}", f"bench models/fairy-1m --device sim --tokens 8 --slots {slots}",
                           _PLAY)
-    yield Measurement("onchip.cycles", "bench models/fairy-1m --config onchip --memory latency=8 --tokens 8", _PLAY)
+    yield Measurement("onchip.cycles", "bench models/fairy-1m --config onchip --memory latency=12 --tokens 8", _PLAY)
     yield Measurement("speed.fairy-1m", "bench models/fairy-1m --beat-bits 128 --lanes 1 --row-lanes 16 --tokens 64",
                       _SPEED, repeats=False)
     yield Measurement("speed.370m", "bench --geometry 370m --beat-bits 256 --lanes 2 --tokens 1", _SPEED,

@@ -65,6 +65,7 @@ def passed(frame: bytes) -> bytes | None:
 @cocotb.test(timeout_time=300, timeout_unit="us")
 @cocotb.parametrize(i_stall=[0, 0.4], o_stall=[0, 0.6])
 async def receives(dut, i_stall, o_stall):
+    dut.drop.value = 0
     source, sink = port(Source, dut, "i", i_stall, Symbol), port(Sink, dut, "o", o_stall, 8)
     hello  = checked(octets(Type.HELLO, generation=3))
     frames = [hello, *(draw_frame() for _ in range(40)), checked(bytes(MAX_FRAME + 20)),

@@ -76,8 +76,8 @@ def commands(text):
 
 
 def words(command):
-    """A command as a list, without comment and pipe, with something in the place of each placeholder."""
-    line  = re.sub(r"\$\(.*\)", "FILE", command).partition(" | ")[0]
+    """A command as a list, without comment, pipe and file, with something in the place of each placeholder."""
+    line  = re.sub(r"\$\(.*\)", "FILE", command).partition(" | ")[0].partition(" > ")[0]
     found = [word for word in shlex.split(line, comments=True) if word not in ("...", "…")]
     return [word if before == "-o" else PLACEHOLDERS.get(word, word) for before, word in zip([None, *found], found)]
 

@@ -38,7 +38,7 @@ def test_every_command(terngen, name):
 
 def test_unknown_command(refused):
     refused("simulate", code=2, message=r"No such command 'simulate'")
-    refused("run", code=2, message=r"Missing argument 'CKPT_OR_TAPE'")
+    refused("run", code=2, message=r"Missing argument 'CKPT_OR_TAPE\.\.\.'")
     refused("run", "x", "--fast", code=2, message=r"No such option")
 
 

@@ -197,7 +197,7 @@ def test_runs(seed):
               "refresh_period": period, "refresh_pause": int(rng.integers(1, 9)) if period else 0}
     config = Config(prefetch=int(rng.choice([2, 4, 16, 128])))
     start  = int(rng.integers(1000))
-    pair   = [each(config, estimate.Source(**values), start) for each in (estimate._Tape, BeatByBeat)]
+    pair   = [each(config, estimate.Source(**values), start) for each in (estimate.Tape, BeatByBeat)]
     cycle  = 0
     for _ in range(6):
         runs  = [int(run) for run in rng.integers(1, rng.choice([4, 30, 300]), 8)]

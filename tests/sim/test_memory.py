@@ -27,7 +27,7 @@ def test_chip():
     """What is estimated with a chip is what is estimated of a board with it."""
     board, memory = find("ulx3s-85f:sdram")
     expected = board.memories[memory].timing(board.clock_of(memory))
-    found    = MemoryModel.parse(f"sdram:{board.memories[memory].part}@80,stall=0.5")
+    found    = MemoryModel.parse(f"sdram:{board.memories[memory].part}@{board.clock_of(memory) / 1e6:g},stall=0.5")
     assert (found.latency, found.refresh_period, found.refresh_pause, found.stall) == (
         expected.latency, expected.refresh_period, expected.refresh_pause, 0.5)
 

@@ -47,10 +47,10 @@ def test_sweep(explored, terngen, tiny):
         with open("machine.json", "w") as file:
             json.dump(config, file)
         alone = terngen("estimate", tiny, "--config", "machine.json", "--memory", memory, "--multiplier",
-                        point["multiplier"], "--clock", 80, "--json").values
+                        point["multiplier"], "--clock", 120, "--json").values
         assert alone["cycles_per_token"] == pytest.approx(point["cycles_per_token"], rel=0.05)      # refresh
         assert (alone["lut"], alone["bram"], alone["dsp"]) == (point["lut"], point["bram"], point["dsp"])
-        assert point["tokens_per_second"] == point["slots"] * 80e6 / point["cycles_per_token"]
+        assert point["tokens_per_second"] == point["slots"] * 120e6 / point["cycles_per_token"]
         assert point["power_mw"] == pytest.approx(point["energy_uj"] * point["tokens_per_second"] * 1e-3)
 
 
@@ -149,7 +149,7 @@ def test_routed(explored):
     values = explored("--stage", "route", "--component", "to-int8", "--top", 1, "--seed", 2)[0].values
     [entry] = values["built"]
     assert entry["result"]["mhz"] > 50
-    assert entry["result"]["met"] == (entry["result"]["mhz"] >= 80)
+    assert entry["result"]["met"] == (entry["result"]["mhz"] >= 120)
 
 
 def test_tool_fails(explored, monkeypatch):
@@ -195,7 +195,7 @@ def test_interrupted(explored, monkeypatch):
 
 def test_table(terngen, tiny, work):
     lines = terngen("explore", tiny, "--board", BOARD, *SMALL, "--plot", "front.svg").stdout.splitlines()
-    assert re.match(r"48 machines for ulx3s-85f:sdram at 80 MHz: 32 fit, \d+ on the front$", lines[0])
+    assert re.match(r"48 machines for ulx3s-85f:sdram at 120 MHz: 32 fit, \d+ on the front$", lines[0])
     assert lines[1].lstrip().startswith("16 dropped: Configuration is refused: Row lanes")
     assert lines[3].split()[:4] == ["array", "beat", "rows", "lanes"]
     svg = (work / "front.svg").read_text()

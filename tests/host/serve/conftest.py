@@ -82,6 +82,11 @@ class Board:
             raise LinkError("nobody answers")
         self.inner.write(address, octets)
 
+    def abort(self):
+        if not self.plugged:
+            raise LinkError("nobody answers")
+        self.inner.abort()
+
     def close(self):
         self.closed += 1
 
