@@ -198,7 +198,7 @@ def _registers(transport: _Machine, tape: Tape) -> Iterator[Any]:
     rng    = np.random.default_rng(3)
     kept   = [register.value for register in GoldenTransport.SET]
     kept  += [address(slot) for slot in range(config.slots) for address in (regs.token_address, regs.state_address)]
-    width  = {Reg.MASK.value: config.slots, Reg.RESET.value: config.slots}
+    width  = {Reg.MASK.value: config.slots, Reg.RESET.value: config.slots, Reg.DRAW.value: config.slots}
     width |= {regs.state_address(slot): config.slot_bits for slot in range(config.slots)}
     _same("Register", transport.read(0, 0x400), golden.read(0, 0x400))
     for word in (0xFFFF_FFFF, 0, *(1 << bit for bit in range(32)), *rng.integers(0, 1 << 32, 8).tolist()):
@@ -209,7 +209,7 @@ def _registers(transport: _Machine, tape: Tape) -> Iterator[Any]:
             word = (word << 1 | word >> 31) & 0xFFFF_FFFF
         _same("Register", transport.read(0x40, 0xC0), golden.read(0x40, 0xC0))
     # Elsewhere: what is written does nothing, what is read is zero.
-    for address in (0x08, 0x74, 0x100, 0x13C, 0x1000, 0x1_0040, 0x0100_0040, 0x1FFF_FFFC, 0x400 + 0x80 * config.slots):
+    for address in (0x08, 0x78, 0x180, 0x1BC, 0x1000, 0x1_0040, 0x0100_0040, 0x1FFF_FFFC, 0x400 + 0x80 * config.slots):
         transport.write(address, b"\xff" * 4)
         _same("Nothing", transport.read(address, 4), bytes(4))
     _same("Register", transport.read(0, 0x400), golden.read(0, 0x400))
