@@ -18,8 +18,8 @@ from terngen.hw.vendor import litedram
 BOARD = "ulx3s-85f:sdram"
 #: What the smallest machine is built with.
 SMALLEST = ("--board", BOARD, "--config", "tiny", "--tries", 1, "--json")
-#: The same board with a clock that this machine reaches whatever the seed: with its own, 120 MHz, it comes to 117.0 with
-#: seed 1 and to 119.9 with seed 3. What `make boards` builds for it reaches that.
+#: The same board with a clock that this machine reaches whatever the seed: with its own, 120 MHz, it comes to 117.0
+#: with seed 1 and to 119.9 with seed 3. What `make boards` builds for it reaches that.
 SLOWER = """
 import dataclasses
 from terngen.hw.boards.ulx3s import BOARD
