@@ -6,18 +6,18 @@ from amaranth import Cat, Module, Mux, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from terngen.hw.contract import trace
 from terngen.hw.contract.config import Config, Control
-from terngen.hw.contract.tape import Play, Tape
+from terngen.hw.contract.tape import Tape
 from terngen.hw.control.decode import Decode
 from terngen.hw.control.player import Player
 from terngen.hw.control.registers import Registers
 from terngen.hw.control.sequencer import Sequencer
+from terngen.hw.interface import machine_members, trace_signature
 from terngen.hw.link.endpoint import Endpoint
 from terngen.hw.program.machine import ProgramMachine
 from terngen.hw.stream import delay
 from terngen.hw.tape.check import TapeCheck
-from terngen.hw.tape.loader import Loader, load_layout
+from terngen.hw.tape.loader import Loader
 from terngen.hw.tape.onchip import OnChipTape
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.tape.sdram import SdramTape
@@ -27,12 +27,7 @@ from terngen.hw.units.matvec import MatVec
 from terngen.hw.units.parameters import Parameters
 from terngen.hw.units.vector import Vector
 
-__all__ = ["Machine", "OnChipMachine", "SdramMachine", "StripedMachine", "trace_signature"]
-
-
-def trace_signature(config: Config) -> wiring.Signature:
-    """Of what a machine shows of its work, see :mod:`terngen.hw.contract.trace`."""
-    return wiring.Signature({"valid": Out(1), "event": Out(trace.event_layout(config))})
+__all__ = ["Machine", "OnChipMachine", "SdramMachine", "StripedMachine"]
 
 
 class Machine(wiring.Component):
@@ -67,15 +62,7 @@ class Machine(wiring.Component):
 
     def __init__(self, config: Config):
         self._config = config
-        super().__init__({
-            "link_i": In(stream.Signature(8)),
-            "link_o": Out(stream.Signature(8)),
-            "play":   Out(stream.Signature(Play)),
-            "beats":  In(stream.Signature(config.beat_bits)),
-            "load":   Out(stream.Signature(load_layout(config))),
-            "busy":   Out(1),
-            "trace":  Out(trace_signature(config)),
-        })
+        super().__init__(machine_members(config))
 
     def elaborate(self, platform):
         m = Module()

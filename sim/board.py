@@ -13,9 +13,9 @@ from terngen.hw.boards import find
 from terngen.hw.boards.board import Board, Sdram
 from terngen.hw.boards.system import System
 from terngen.hw.contract.config import Config
+from terngen.hw.interface import trace_signature
 from terngen.hw.link.uart import Uart, divisor
 from terngen.hw.tape.chips import SdramChip
-from terngen.hw.top import trace_signature
 from terngen.sim import verilate
 from terngen.sim.compiled import Library, compile_machine
 from terngen.sim.sdram import SdramModel, connect_chip, lines_file, lines_module

@@ -7,7 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from terngen.hw.contract.config import Config
-from terngen.hw.top import Machine, trace_signature
+from terngen.hw.interface import trace_signature
+from terngen.hw.top import Machine
 
 __all__ = ["System"]
 

@@ -1,19 +1,17 @@
 """A machine that is run by a processor."""
 
 from amaranth import Module, Mux, ResetInserter, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import wiring
 
 from terngen.hw.contract import trace
 from terngen.hw.contract.config import Config
-from terngen.hw.contract.tape import Play
+from terngen.hw.interface import machine_members
 from terngen.hw.link.endpoint import Endpoint
 from terngen.hw.program import ports
 from terngen.hw.program.core import Core
 from terngen.hw.program.firmware import firmware
 from terngen.hw.program.isa import ADDRESS_BITS
 from terngen.hw.stream import delay
-from terngen.hw.tape.loader import load_layout
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.units.matvec import MatVec
 from terngen.hw.vendor.spram import SinglePortMemory
@@ -40,15 +38,7 @@ class ProgramMachine(wiring.Component):
 
     def __init__(self, config: Config):
         self._config = config
-        super().__init__({
-            "link_i": In(stream.Signature(8)),
-            "link_o": Out(stream.Signature(8)),
-            "play":   Out(stream.Signature(Play)),
-            "beats":  In(stream.Signature(config.beat_bits)),
-            "load":   Out(stream.Signature(load_layout(config))),
-            "busy":   Out(1),
-            "trace":  Out(wiring.Signature({"valid": Out(1), "event": Out(trace.event_layout(config))})),
-        })
+        super().__init__(machine_members(config))
 
     def elaborate(self, platform):
         m      = Module()

@@ -1,15 +1,14 @@
 """A tape in block RAM."""
 
 from amaranth import Array, Cat, Module, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.config import Config
-from terngen.hw.contract.tape import Play
+from terngen.hw.interface import source_members
 from terngen.hw.memory import Queue
 from terngen.hw.stream import delay
-from terngen.hw.tape.loader import load_layout
 
 __all__ = ["OnChipTape", "banks", "parts"]
 
@@ -152,11 +151,7 @@ class OnChipTape(wiring.Component):
         self._init   = list(init)
         if len(self._init) > depth:
             raise ValueError(f"Tape must have at most {depth} beats, not {len(self._init)}")
-        super().__init__({
-            "play":  In(stream.Signature(Play)),
-            "beats": Out(stream.Signature(config.beat_bits)),
-            "load":  In(stream.Signature(load_layout(config))),
-        })
+        super().__init__(source_members(config))
 
     def elaborate(self, platform):
         m = Module()

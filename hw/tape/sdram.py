@@ -4,16 +4,15 @@ Commands and rules are those that all data sheets share, see :mod:`terngen.hw.ta
 """
 
 from amaranth import C, Cat, Module, Mux, Signal
-from amaranth.lib import enum, stream, wiring
+from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from terngen.hw.contract.config import Config
-from terngen.hw.contract.tape import Play
+from terngen.hw.interface import source_members
 from terngen.hw.memory import Queue
 from terngen.hw.stream import delay
 from terngen.hw.tape.chips import BURST, FIRST_REFRESHES, SdramChip
-from terngen.hw.tape.loader import load_layout
 
 __all__ = ["Command", "SdramSignature", "SdramTape", "attainment", "play_cycles"]
 
@@ -163,9 +162,7 @@ class SdramTape(wiring.Component):
         self._timing = chip.timing(clock_hz)
         self._ratio  = config.beat_bits // chip.width       # words of a beat
         super().__init__({
-            "play":  In(stream.Signature(Play)),
-            "beats": Out(stream.Signature(config.beat_bits)),
-            "load":  In(stream.Signature(load_layout(config))),
+            **source_members(config),
             "pins":  Out(SdramSignature(chip)),
         })
 

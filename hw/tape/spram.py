@@ -1,12 +1,10 @@
 """A tape in single-port memories."""
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import wiring
 
 from terngen.hw.contract.config import Config
-from terngen.hw.contract.tape import Play
-from terngen.hw.tape.loader import load_layout
+from terngen.hw.interface import source_members
 from terngen.hw.vendor.spram import SinglePortMemory
 
 __all__ = ["SpramTape"]
@@ -40,11 +38,7 @@ class SpramTape(wiring.Component):
     def __init__(self, config: Config, *, depth: int):
         self._config = config
         self._depth  = depth
-        super().__init__({
-            "play":  In(stream.Signature(Play)),
-            "beats": Out(stream.Signature(config.beat_bits)),
-            "load":  In(stream.Signature(load_layout(config))),
-        })
+        super().__init__(source_members(config))
 
     def elaborate(self, platform):
         m = Module()

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from amaranth import Cat, Module, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Play
+from terngen.hw.interface import source_members
 from terngen.hw.tape.axi import AxiSignature, AxiTape
-from terngen.hw.tape.loader import load_layout
 
 __all__ = ["StripedTape"]
 
@@ -63,9 +63,7 @@ class StripedTape(wiring.Component):
         self._parts  = [AxiTape(data_width=self._width, addr_width=addr_width, burst=burst, bursts=bursts, base=base)
                         for base in bases]
         super().__init__({
-            "play":  In(stream.Signature(Play)),
-            "beats": Out(stream.Signature(config.beat_bits)),
-            "load":  In(stream.Signature(load_layout(config))),
+            **source_members(config),
             "axi":   Out(AxiSignature(addr_width=addr_width, data_width=self._width)).array(channels),
             "error": Out(1),
         })

@@ -31,7 +31,7 @@ def test_rules(case):
 
 def components():
     """All that have a port of streams, of a bus, or of a memory."""
-    port  = re.compile(r"(stream\.|Bus|Axi|AxiLite|Sdram)Signature\(")
+    port  = re.compile(r"(stream\.|Bus|Axi|AxiLite|Sdram)Signature\(|(machine|source)_members\(")
     found = set()
     for module in pkgutil.walk_packages(terngen.hw.__path__, "terngen.hw."):
         for name, each in vars(importlib.import_module(module.name)).items():
