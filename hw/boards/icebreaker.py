@@ -69,7 +69,7 @@ BOARD = Board(
     # Lattice FPGA-DS-02008, product selection; block RAMs of 4 kbit.
     cells    = {"lut": 5280, "ff": 5280, "bram": 30, "dsp": 8},
     family   = "ice40",
-    tier     = 2,
+    tier     = 1,
     # That of its crystal. Routed for it, a design reached 18.9 MHz.
     clock_hz = 12_000_000,
     memories = {"spram": Spram()},
