@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Rules of streams and ports, proved; and that a proof fails where they do not hold."""
 
 import importlib

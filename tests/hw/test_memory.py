@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Memories behind streams: order, throughput, back-pressure."""
 
 import random

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Streams around pipelines, and delays."""
 
 import random

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Complete boards, with everything behind their pins: every value inside equals the golden machine's."""
 
 import pytest

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """``terngen build``: bitstreams made by the real tools."""
 
 import hashlib

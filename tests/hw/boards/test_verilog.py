@@ -1,11 +1,13 @@
-# amaranth: UnusedElaboratable=no
 """Verilog of every board, as its tools get it."""
 
+import gc
 import os
 import shutil
 import subprocess
+import warnings
 
 import pytest
+from amaranth.hdl import Fragment, UnusedElaboratable
 
 from terngen.hw.boards import MODULES, find
 from terngen.hw.contract.config import Config
@@ -23,12 +25,30 @@ def machine(memory):
     return Config(**BUFFERS, beat_bits=bits, row_lanes=max(1, bits // 32), lanes=1)
 
 
-@pytest.fixture(scope="module", params=[f"{name}:{memory}" for name in MODULES for memory in find(name)[0].memories])
+#: Every board with every memory.
+PLACES = [f"{name}:{memory}" for name in MODULES for memory in find(name)[0].memories]
+
+
+def make_system(place):
+    """A small machine on a board."""
+    board, memory = find(place)
+    return board, board.system(machine(board.memories[memory]), memory, bytes(4096))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_component_is_left_out(place):
+    gc.collect()
+    with warnings.catch_warnings(record=True) as left_out:
+        warnings.simplefilter("always", UnusedElaboratable)
+        Fragment.get(make_system(place)[1], platform=None)
+        gc.collect()
+    assert not [str(each.message) for each in left_out]
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def files(request, tmp_path_factory):
     """Verilog of the machine of a board, with its names for the vendor's tool if there are any."""
-    board, name = find(request.param)
-    memory = board.memories[name]
-    system = board.system(machine(memory), name, bytes(4096))
+    board, system = make_system(request.param)
     folder = tmp_path_factory.mktemp("verilog")
     if board.scripts is None:
         ports = {port: value for port, value in flat_ports(system).items() if not port.startswith("trace__")}

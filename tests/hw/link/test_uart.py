@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 import pytest
 
 from terngen.hw.link.uart import Uart, UartReceiver, UartTransmitter, divisor

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """What tapes behind AXI4 ports refuse; `tests/sim/benches/test_bench_striped.py` plays them."""
 
 import pytest

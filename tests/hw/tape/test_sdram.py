@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """What the tape in an SDRAM promises and refuses; `tests/sim/benches/test_bench_sdram.py` plays it."""
 
 import dataclasses

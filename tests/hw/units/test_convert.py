@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Conversions. What they compute is held against the contract in their benches."""
 
 import pytest

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """L-Mul, as an addition and as its formula is printed.
 
 Formats of 8 bits are tried in full here, after synthesis; ``tests/formal`` has proofs for the wider ones. Latency,

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Float multipliers. What they compute is held against the contract in their bench."""
 
 import pytest

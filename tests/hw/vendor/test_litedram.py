@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The start of a DDR3 chip behind LiteDRAM's controller: what is written, and the delays that it finds."""
 
 import importlib.util

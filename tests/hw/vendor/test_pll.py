@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 import pytest
 from amaranth import Signal
 

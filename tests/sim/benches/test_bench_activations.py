@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The bench of the queue of codes."""
 
 import json

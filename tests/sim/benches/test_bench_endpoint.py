@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The link endpoint as Verilog."""
 
 import pytest

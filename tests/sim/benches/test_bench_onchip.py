@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The tape in block RAM as Verilog."""
 
 import pytest

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The tape in single-port memories as Verilog."""
 
 from terngen.hw.contract.config import PRESETS

@@ -8,16 +8,20 @@ from amaranth.lib import wiring
 
 #: Components without a bench of their own, and the component inside of which they are tried.
 INSIDE = {
-    "ExactMultiply":   "Multiply",
-    "LMul":            "Multiply",
-    "InverseRoot":     "SquareSum",
-    "Queue":           "TapeReader",
-    "UartReceiver":    "Uart",
-    "UartTransmitter": "Uart",
+    "ExactMultiply":    "Multiply",
+    "LMul":             "Multiply",
+    "InverseRoot":      "SquareSum",
+    "Queue":            "TapeReader",
+    "SinglePortMemory": "SpramTape",
+    "UartReceiver":     "Uart",
+    "UartTransmitter":  "Uart",
+    "_Part":            "OnChipTape",
 }
 #: Components that only connect others, or that another one makes, and the file where they are tried or measured.
 ELSEWHERE = {
+    "Core":           "tests/hw/program/test_core.py",
     "OnChipMachine":  "tests/sim/test_machine.py",
+    "ProgramMachine": "tests/sim/test_machine.py",
     "StripedMachine": "tests/sim/test_machine.py",
     "SdramMachine":   "tests/sim/test_sdram.py",
     "System":         "tests/sim/test_board.py",
