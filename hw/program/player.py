@@ -1,0 +1,271 @@
+"""A run: embedding rows, descriptors, and the token that comes out."""
+
+from terngen.hw.contract import formats
+from terngen.hw.contract.tape import Op
+from terngen.hw.program.assembler import number, pointer, vector
+from terngen.hw.program.ports import In, Out
+from terngen.hw.program.routines import (
+    HISTORY,
+    NEGATIVE,
+    NOT_NEGATIVE,
+    NOT_ZERO,
+    PIECES,
+    RELEASE,
+    WEIGHTED,
+    ZERO,
+    Routines,
+    W,
+    X,
+)
+
+__all__ = ["Player"]
+
+
+class Player(Routines):
+    """Plays a tape, step by step."""
+
+    def run(self) -> None:
+        self.label("Go")
+        self.ld("STATUS.0")
+        self.branch(ZERO, "Ignore")
+        self.out(Out.DONE)
+        self.ld(number(1))
+        self.out(Out.BUSY)
+        self.ld(number(0))
+        for name in ("DONE.0", "BEATS.0", "BEATS.1"):
+            self.st(name)
+        self.set("token", "TOKEN.0")
+        self.set("FRESH", "RESET.0")
+
+        self.label("Step")
+        self.ld("MASK.0")
+        self.branch(NOT_ZERO, "Nobody")
+        self.ld("EMBED_BEATS.0")
+        self.branch(NOT_ZERO, "Part")
+        self._embed()
+        self.label("Part")
+        self.long("PLAY_COUNT")
+        self.branch(NOT_ZERO, "Complete")
+        self.keep("rest")
+        self.long("PLAY_START")
+        self.out(Out.START)
+        self.long("PLAY_COUNT")
+        self.out(Out.COUNT)
+        self.long("BEATS")
+        self.add("PLAY_COUNT.0")
+        self.addh("PLAY_COUNT.1")
+        self.keep("BEATS")
+        self.jmp("Next")
+        self._descriptor()
+
+        self.label("Nobody")
+        self.load(0xFFFF)
+        self.jmp("Kept")
+        self.label("Complete")
+        self.ld("RESULT.2")
+        self.label("Kept")
+        self.st("token")
+        self.ld("DONE.0")
+        self.add(self.constant(HISTORY << 8))
+        self.out(Out.POINTER)
+        self.ld("token")
+        self.st(pointer())
+        self.ld("DONE.0")
+        self.add(number(1))
+        self.st("DONE.0")
+        self.set("FRESH", 0)
+        # Is there another step?
+        self.set("again", "MASK.0")
+        self.ld("RESULT.2")
+        self.addh("RESULT.3")
+        self.sub("STOP.0")
+        self.subh("STOP.1")
+        self.skip(NOT_ZERO, 2)
+        self.ld(number(0))
+        self.st("again")
+        self.ld("DONE.0")
+        self.sub("STEPS.0")
+        self.skip(NEGATIVE, 2)
+        self.ld(number(0))
+        self.st("again")
+        self.ld("again")
+        self.branch(ZERO, "Step")
+        self.label("Ended")
+        self.set("RESET.0", 0)
+        self.out(Out.BUSY)
+        self.in_(In.CYCLES)
+        self.keep("CYCLES")
+        self.jmp("Main")
+
+        self.label("Fault")
+        self.ld(number(2))
+        self.st("STATUS.0")
+        self.st("WAIT.0")
+        self.out(Out.FORGET)
+        self.jmp("Ended")
+
+    def _embed(self) -> None:
+        config = self._config
+        self.ld("token")
+        self.mul("EMBED_BEATS.0")
+        self.add("EMBED_START.0")
+        self.addh("EMBED_START.1")
+        self.out(Out.START)
+        self.ld("EMBED_BEATS.0")
+        self.out(Out.COUNT)
+        self.long("BEATS")
+        self.add("EMBED_BEATS.0")
+        self.keep("BEATS")
+        self.ld("HIDDEN.0")
+        self.out(Out.END)
+        self.ld(number(Op.EMBED.value))
+        self.out(Out.OP)
+        self.out(Out.INDEX)
+        self.label("Row")
+        self.in_(In.BEAT)
+        self.st("v")
+        halves = 1 if config.embedding is None else 2
+        for half in range(halves):
+            if config.embedding is not None:
+                self._widen(config.embedding, half)
+            # With an exponent of zero the rest does not count.
+            self.ldf("v")
+            self.skip(NOT_ZERO, 2)
+            self.ld(number(0))
+            self.st("v")
+            self.ld("v")
+            self.st(vector(X))
+            self.out(Out.VALUE)
+            self.out(Out.ELEMENT)
+            self.loop("Row" if half == halves - 1 else "Second")
+            if half < halves - 1:
+                self.jmp("Row read")
+                self.label("Second")
+        self.label("Row read")
+        self.out(Out.SCALARS)
+
+    def _widen(self, source: formats.FloatFormat, half: int) -> None:
+        """An octet of a beat becomes a float; one with an exponent of zero stays one."""
+        fmt = self._fmt
+        if half == 0:
+            self.ld("v")
+            self.st("beat")
+        self.ld("beat")
+        for _ in range(half):
+            self.shr8()
+        self.and_(number(0xFF))
+        self.st("t")
+        self.and_(number(source.largest))
+        for _ in range(fmt.mantissa_bits - source.mantissa_bits):
+            self.shl()
+        self.add(self.constant(fmt.bias - source.bias << fmt.mantissa_bits))
+        self.st("v")
+        self.ld("t")
+        self.and_(number(source.largest + 1))
+        self.skip(ZERO, 3)
+        self.ld("v")
+        self.add(self.constant(1 << fmt.width - 1))
+        self.st("v")
+        self.ld("t")
+        self.and_(number(source.largest + 1 - source.smallest))
+        self.skip(NOT_ZERO, 2)
+        self.ld(number(0))
+        self.st("v")
+
+    def _descriptor(self) -> None:
+        config = self._config
+        self.label("Weighted")
+        self.ld("PIECE.3")
+        self.sub("LENGTH")
+        self.branch(ZERO, "Fault")
+        self.begin()
+        self.label("Weight")
+        self.in_(In.BEAT)
+        self.st(vector(W))
+        self.loop("Weight")
+        self.jmp("Operate")
+
+        self.label("Sums taken")
+        self.shows(Out.SCALE, "SCALED")
+        self.out(Out.POP)
+        self.label("Operated")
+        self.out(Out.SCALARS)
+        self.label("Next")
+        self.long("rest")
+        self.branch(NOT_ZERO, "Complete")
+        for piece in range(PIECES):
+            self.in_(In.BEAT)
+            self.st(f"PIECE.{piece}")
+        self.long("rest")
+        self.sub(number(PIECES))
+        self.sub("PIECE.3")
+        self.subh("PIECE.4")
+        self.keep("rest")
+        self.branch(NOT_NEGATIVE, "Fault")
+        self.ld("PIECE.1")
+        self.addh("PIECE.2")
+        self.shr8()
+        for _ in range(4):
+            self.shr()
+        self.st("PLACE")
+        self.ld("PIECE.0")
+        self.addh("PIECE.1")
+        self.shr8()
+        self.shr()
+        self.shr()
+        self.st("LENGTH")
+        self.out(Out.END)
+        self.ld("LENGTH")
+        self.branch(NOT_ZERO, "Fault")
+        self.sub(self.constant(max(config.wide, config.rows) + 1))
+        self.branch(NEGATIVE, "Fault")
+        self.flag(15)
+        self.out(Out.OP)
+        self.sub(number(Op.MATVEC.value))
+        self.branch(NOT_ZERO, "Matrix")
+        self.flag(WEIGHTED)
+        self.branch(ZERO, "Weighted")
+        self.ld("PIECE.3")
+        self.addh("PIECE.4")
+        self.branch(ZERO, "Fault")
+        self.ld("PIECE.6")
+        self.addh("PIECE.7")
+        self.shr8()
+        self.st("t")
+        self.begin()
+        self.label("Constant")
+        self.ld("t")
+        self.st(vector(W))
+        self.loop("Constant")
+        self.label("Operate")
+        self.flag(15)
+        self.add("TABLE")
+        self.jump()
+
+        self.label("Matrix")
+        self.ld("PLACE")
+        self.branch(NOT_ZERO, "Fault")
+        self.sub(self.constant(config.wide + 1))
+        self.branch(NEGATIVE, "Fault")
+        self.set("t", 0)
+        self.set("u", "PLACE")
+        self.label("Block")
+        self.ld("t")
+        self.add(number(1))
+        self.st("t")
+        self.ld("u")
+        self.sub(number(config.block_cols))
+        self.st("u")
+        self.sub(number(1))
+        self.branch(NEGATIVE, "Block")
+        self.ld("t")
+        self.mul("LENGTH")
+        self.sub("PIECE.3")
+        self.subh("PIECE.4")
+        self.branch(ZERO, "Fault")
+        self.shows(Out.ROWS, "LENGTH")
+        self.flag(RELEASE)
+        self.out(Out.RELEASE)
+        self.shows(Out.COLS, "PLACE")
+        self.out(Out.TAKEN)
+        self.jmp("Next")
