@@ -15,6 +15,7 @@ from typing import Any
 
 from terngen.hw import build
 from terngen.hw.boards.board import Board
+from terngen.hw.vendor.ecp5_cells import trim_carries
 
 __all__ = ["BITSTREAM", "Built", "Clock", "Design", "FitError", "build_bitstream", "design", "versions"]
 
@@ -221,7 +222,7 @@ def build_bitstream(board: Board, given: Design, folder: Path, *, seed: int = 1,
     """
     with stage("Synthesising"):
         cells = build.netlist(given.rtlil, board.family, sources=given.sources)
-    build.trim_carries(cells)
+    trim_carries(cells["modules"]["top"])
     (folder / "top.json").write_text(json.dumps(cells))
     (folder / f"top.{given.suffix}").write_text(given.constraints)
     try:

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from terngen.hw import build
 from terngen.hw.contract.config import Config
 from terngen.hw.stream import delay
+from terngen.hw.vendor.ecp5_cells import trim_carries
 
 CONFIG = Config(beat_bits=16, lanes=1, hidden=64, wide=64, rows=64, state=64)
 
@@ -185,7 +186,7 @@ def test_trim():
         name: {"type": "CCU2C", "port_directions": {"CIN": "input", "COUT": "output"},
                "connections": {"CIN": [cin], "COUT": [cout]}}
         for name, cin, cout in (("a", "0", 5), ("b", 5, 6), ("c", "0", 7))}}
-    build.trim_carries({"modules": {"top": top}})
+    trim_carries(top)
     assert [cell["connections"]["COUT"] for cell in top["cells"].values()] == [[5], ["x"], [7]]
 
 

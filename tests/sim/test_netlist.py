@@ -7,6 +7,7 @@ from terngen.host.link import FrameTransport
 from terngen.hw import build
 from terngen.hw.contract.config import ArrayVariant
 from terngen.hw.top import Machine
+from terngen.hw.vendor.ecp5_cells import trim_carries
 from terngen.sim.compiled import CompiledModel, compile_machine
 from terngen.sim.device import GoldenTransport, SimPipe
 from terngen.sim.memory import MemoryModel
@@ -23,7 +24,7 @@ MACHINES = {
 def netlist(config):
     """Cells of a machine, its registers in the blocks, as they go to nextpnr."""
     cells = build.netlist(build.convert(Machine(config), "ecp5"), "ecp5")
-    build.trim_carries(cells)
+    trim_carries(cells["modules"]["top"])
     return cells
 
 
