@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,14 @@ def test_front_is_best(explored):
 ])
 def test_refused(refused, words, code, message):
     refused("explore", *words, code=code, message=message)
+
+
+def test_no_matplotlib(refused, tiny, monkeypatch):
+    """It is told before anything is computed."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(exploring, "perform", None)
+    refused("explore", tiny, "--board", BOARD, "--plot", "front.svg", code=3,
+            message="Plots need matplotlib, which is not installed; ")
 
 
 def test_no_scheduler(refused, tiny, monkeypatch, cache):
