@@ -67,7 +67,7 @@ def test_estimates_are_exact(stored):
     compared = [(stored[played]["value"], stored[estimated]["value"],
                  stored[played.replace("cycles_per_token", "slots")]["value"]) for played, estimated in pairs
                 if estimated in stored]
-    assert len(compared) == 7
+    assert len(compared) == 8
     # Two things are not known beforehand: the token of each slot, whose bits the search for its row takes, and
     # where a slower memory is in its period when the step begins.
     for played, estimated, slots in compared:
