@@ -71,6 +71,7 @@ def _measurements() -> Iterator[Measurement]:
     yield Measurement("speed.370m", "bench --geometry 370m --beat-bits 256 --lanes 2 --tokens 1", _SPEED,
                       repeats=False)
     for name, options in (("16", ""), ("64", ""), ("512", ""), ("64.slower", _SLOWER), ("512.slower", _SLOWER),
+                          ("512.slower.adders", f"--row-lanes 32 {_SLOWER}"),
                           ("16.sdr", "--memory sdr --prefetch 1024")):
         command = f"--geometry 370m --beat-bits {name.partition('.')[0]} {options}".strip()
         yield Measurement(f"rtl.370m.{name}", f"bench {command} --tokens 1", _PLAY)

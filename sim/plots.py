@@ -23,14 +23,15 @@ PUBLISHED_ATTAINMENT = {
     "bitnet-kv260": (0.42, 0.47),
     "TerEffic (without the head)": (0.80, 0.80),
 }
-#: Measurements of ours that stand beside them.
+#: Measurements of ours that stand beside them: what was played on the RTL, and compared.
 _OURS = {
-    "64-bit, RTL":                     "rtl.370m.64",
-    "64-bit, slower memory, RTL":      "rtl.370m.64.slower",
-    "16-bit, estimate":                "estimate.370m.16",
-    "16-bit SDR SDRAM, estimate":      "estimate.370m.16.sdr",
-    "512-bit, estimate":               "estimate.370m.512",
-    "512-bit, slower memory, estimate": "estimate.370m.512.slower",
+    "16 bits":                       "rtl.370m.16",
+    "16-bit SDR SDRAM":              "rtl.370m.16.sdr",
+    "64 bits":                       "rtl.370m.64",
+    "64 bits, slower memory":        "rtl.370m.64.slower",
+    "512 bits":                      "rtl.370m.512",
+    "512 bits, slower memory":       "rtl.370m.512.slower",
+    "four striped, 128 bits each":   "rtl.370m.512.striped",
 }
 
 

@@ -168,7 +168,12 @@ def _measured(task: Mapping[str, Any]) -> dict[str, Any]:
         except bitstream.FitError as error:
             return {"fits": False, "why": str(error)}
     short = [name for name, there in choice.board.cells.items() if found.get(name, 0) > there]
-    return {"fits": not short, "why": f"The device has too few of {', '.join(short)}" if short else None, **found}
+    why   = None
+    if short:
+        why = f"The device has too few of {', '.join(short)}"
+    elif not found.get("met", True):
+        why = f"A clock is missed; the machine's reaches {found['mhz']:.1f} MHz of {choice.clock_hz / 1e6:g}"
+    return {"fits": not short, "why": why, **found}
 
 
 def _component(task: Mapping[str, Any], choice: Any, machine: Config) -> dict[str, Any]:

@@ -136,6 +136,9 @@ class _Plot(click.Path):
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if path.suffix not in self.suffixes:
             self.fail(f"Plot must be a file that ends in {', '.join(self.suffixes)}, not {str(value)!r}.", param, ctx)
+        # What is missing is told before what takes long.
+        from terngen.sim.drawing import pyplot
+        pyplot()
         return path
 
 

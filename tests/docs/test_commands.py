@@ -1,8 +1,8 @@
 """Every command of the documentation: it exists, and it runs here or somewhere that is named.
 
 Three kinds. Those in a ``console`` block, and those that take no second, run with the default tests. All others
-that a machine without a board can run do so with ``pytest -m long tests/docs``. The rest is in `ELSEWHERE`, with
-where it runs.
+that a machine without a board can run do so with ``pytest -m long tests/docs``, each as a test of its own, in the order
+of the pages, because some need what those before them made. The rest is in `ELSEWHERE`, with where it runs.
 """
 
 import functools
@@ -23,13 +23,14 @@ from terngen.host import cli
 from terngen.sim import performance
 
 #: Programs whose lines are commands.
-PROGRAM = r"(?:\.venv/bin/)?(?:terngen|python3?|pytest|make|pip|curl|vivado)"
+PROGRAM = r"(?:\.venv/bin/)?(?:terngen|python3?|pytest|make|pip|curl|vivado|echo|mkdir)"
 
 TINY = "tests/data/reference/tiny"
 
 #: What stands for something of the reader's own.
 PLACEHOLDERS = {"MODEL": TINY, "CHECKPOINT": TINY, "model.tape": TINY, "models/NAME": "models/fairy-1m",
-                "UNIT": "to-int8", "FILE": "LICENSE", "BOOK.txt": "LICENSE"}
+                "UNIT": "to-int8", "FILE": "LICENSE", "BOOK.txt": "LICENSE", "BOARD": "ulx3s-85f:sdram",
+                "DIR": "found", "RESULTS": "found"}
 
 #: Pages whose console blocks have tests of their own, beside them.
 OWN_TESTS = {"cli.md": "tests/host/test_cli_docs.py", "serving.md": "tests/host/serve/test_docs.py",
@@ -39,13 +40,19 @@ OWN_TESTS = {"cli.md": "tests/host/test_cli_docs.py", "serving.md": "tests/host/
 ELSEWHERE = {
     "terngen program": "needs a board",
     "terngen load": "needs a board; tests/sim/test_board.py loads a simulated one",
+    "terngen run build/": "needs a board; tests/sim/test_board.py",
+    "terngen run models/fairy-1m --config ... --device serial": "needs `terngen sim`; tests/sim/test_board.py",
+    "terngen selftest": "needs a board; tests/host/commands/test_boards.py",
     "terngen run fairy.1of2.tape fairy.2of2.tape --device serial": "needs boards; tests/host/test_chain.py",
     "terngen serve": "ends when it is stopped; tests/host/serve",
     "terngen sim": "ends when it is stopped; tests/host/commands/test_boards.py",
     "terngen train": "hours without a GPU; tests/train",
     "terngen bench build/": "needs what an earlier build made",
     "terngen build": "make boards; the smallest in tests/host/commands/test_build.py",
-    "terngen synth onchip": "half an hour",
+    "terngen explore ... --scheduler": "needs a cluster; tests/host/explore/test_schedulers.py",
+    "python -m terngen.host.serve.figures soak": "an hour; tests/host/serve/test_figures.py has a short one",
+    "python -m terngen.sim.coverage": "make coverage",
+    "python -m terngen.sim.mutants": "make mutants",
     "make": "targets; .ci/run plays `make test`, and a fresh clone `make demo`",
     "pip": "installs",
     "pytest": "the tests themselves",
@@ -54,8 +61,11 @@ ELSEWHERE = {
     "python -m terngen.sim.soak": "make soak",
     "python -m terngen.sim.lmul": "minutes, writes its page; tests/sim/lmul",
     "python -m terngen.sim.area": "a quarter of an hour, writes baselines; tests/hw/test_area.py",
-    "python -m terngen.sim.boards": "make boards",
 }
+
+#: What names an option, or begins a command that goes on elsewhere on its page.
+NAMES = {"terngen convert ... --split 2 --config tiny", "terngen estimate --geometry", "terngen estimate --split",
+         "terngen generate --board kv260", "terngen run --seed"}
 
 
 def commands(text):
@@ -143,10 +153,16 @@ def test_exist(root, found):
     assert not wrong, "\n".join(wrong)
 
 
+def line(command):
+    """A command as a shell takes it."""
+    file = re.search(r" (> \S+)(?:\s+#|$)", command)
+    return " ".join([shlex.join(words(command)), *([file[1]] if file else [])])
+
+
 def run(folder, command):
     environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    done = subprocess.run(["bash", "-c", shlex.join(words(command))], cwd=folder, env=environment, text=True,
-                          capture_output=True, timeout=1800)
+    done = subprocess.run(["bash", "-c", line(command)], cwd=folder, env=environment, text=True, capture_output=True,
+                          timeout=1800)
     assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
@@ -183,17 +199,32 @@ def test_measured(found):
     assert len(measured & page) > 60
 
 
-@pytest.mark.long
-def test_long(found, folder):
-    """Everything else that can run here."""
-    for name in ("fairy-valid.txt", "text.txt", "valid.txt"):
-        (folder / name).write_text((folder / "LICENSE").read_text())
+def pick(pages):
+    """Everything else that can run here, once, with what its test is called."""
     measured = {f"terngen {each.command}" for each in performance.MEASUREMENTS}
-    done     = set()
-    for _, command, console in found:
-        if (not console and not quick(command) and not elsewhere(command) and command not in measured
-                and len(words(command)) > 2 and command not in done):
-            run(folder, command)
-            done.add(command)
-    assert len(done) > 10
+    picked   = {}
+    for path, text in pages.items():
+        for command, console in commands(text):
+            whole = len(words(command)) > 2 or command.startswith(("echo", "mkdir"))
+            if not (console or quick(command) or elsewhere(command) or command in measured | NAMES) and whole:
+                picked.setdefault(command, f"{path.parent.name}/{path.name}: {line(command)}")
+    return picked
 
+
+@pytest.mark.long
+def test_long(long_command, folder):
+    run(folder, long_command)
+
+
+def test_picked(pages, found):
+    picked = pick(pages)
+    assert len(picked) > 60
+    assert {command for _, command, _ in found} >= NAMES        # none that the pages no longer have
+    for start in ELSEWHERE:
+        assert any(command.removeprefix(".venv/bin/").startswith(start) for _, command, _ in found), start
+
+
+def test_line():
+    """Files that a command writes are written."""
+    assert line("terngen bench  MODEL --json > a.json  # a comment") == f"terngen bench {TINY} --json > a.json"
+    assert line("""echo '{"a": 1}' > b.json""") == """echo '{"a": 1}' > b.json"""

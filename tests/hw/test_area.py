@@ -115,6 +115,25 @@ def test_fits_others():
         assert found["ff"] == pytest.approx(each.ff, rel=0.03), each.config
 
 
+def test_page(root):
+    """docs/performance.md says how near the model is."""
+    def worst(known, found):
+        return 100 * max(abs(found(each)[key] / getattr(each, key) - 1) for each in known for key in ("lut", "ff"))
+
+    def by_the_others(each):
+        others = [other for other in BASELINES.machines if other is not each]
+        return area.Model(dataclasses.replace(BASELINES, machines=others)).machine(each.config)
+
+    text = " ".join((root / "docs/performance.md").read_text().split())
+    assert f"fitted to {len(BASELINES.arrays)} arrays and {len(BASELINES.machines)} machines" in text
+    arrays   = worst(BASELINES.arrays, lambda each: area.Model(BASELINES).array(each.config))
+    machines = worst(BASELINES.machines, lambda each: area.area(each.config))
+    others   = worst(BASELINES.machines, by_the_others)
+    assert f"Each array is within {arrays:.1f} % of what was synthesised" in text
+    assert f"and each machine within {machines:.1f} %; a machine that is left out of the fit is told" in text
+    assert f"is told within {others:.1f} % by the others" in text
+
+
 def drift(component, baseline):
     """Synthesise again, and compare."""
     found = measure(component, baseline.config)

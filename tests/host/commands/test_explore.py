@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,8 +149,34 @@ def test_built(explored, terngen):
 def test_routed(explored):
     values = explored("--stage", "route", "--component", "to-int8", "--top", 1, "--seed", 2)[0].values
     [entry] = values["built"]
-    assert entry["result"]["mhz"] > 50
-    assert entry["result"]["met"] == (entry["result"]["mhz"] >= 120)
+    result  = entry["result"]
+    assert result["mhz"] > 50
+    assert result["met"] == (result["mhz"] >= 120) == entry["front"] == (result["why"] is None)
+
+
+def test_clock_missed(explored, monkeypatch):
+    """A machine that misses its clock is not on the front, and the table says why."""
+    from terngen.hw import build
+    monkeypatch.setattr(build, "place", lambda *args, **options: build.Timing(95.04, [], None))
+    options = ("--stage", "route", "--component", "to-int8", "--top", 1)
+    [entry] = explored(*options, fresh=True)[0].values["built"]
+    assert not entry["front"]
+    assert entry["result"]["why"] == "A clock is missed; the machine's reaches 95.0 MHz of 120"
+
+
+@pytest.mark.long
+def test_whole_board(terngen, tiny, work):
+    """Everything behind the pins of a board, synthesised, and placed and routed; some three minutes."""
+    words = ["explore", tiny, "--board", BOARD, "--variant", "tree", "--row-lanes", 1, "--lanes", 1, "--slots", 1,
+             "--format", "e6m11", "--multiplier", "lmul", "--prefetch", 64, "--workers", 1, "--json", "--stage"]
+    [entry]  = terngen(*words, "synth").values["built"]
+    [routed] = terngen(*words, "route").values["built"]
+    cells = ("lut", "ff", "bram", "dsp")
+    assert [routed["result"][name] for name in cells] == [entry["result"][name] for name in cells]
+    # The board has its memory and its link besides the machine that the estimator knows.
+    assert entry["lut"] < entry["result"]["lut"] < 1.15 * entry["lut"]
+    assert (entry["result"]["bram"], entry["result"]["dsp"]) == (entry["bram"], entry["dsp"])
+    assert routed["result"]["met"] == (routed["result"]["mhz"] >= 120) == routed["front"]
 
 
 def test_tool_fails(explored, monkeypatch):
@@ -257,6 +284,14 @@ def test_front_is_best(explored):
 ])
 def test_refused(refused, words, code, message):
     refused("explore", *words, code=code, message=message)
+
+
+def test_no_matplotlib(refused, tiny, monkeypatch):
+    """It is told before anything is computed."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(exploring, "perform", None)
+    refused("explore", tiny, "--board", BOARD, "--plot", "front.svg", code=3,
+            message="Plots need matplotlib, which is not installed; ")
 
 
 def test_no_scheduler(refused, tiny, monkeypatch, cache):
