@@ -46,7 +46,7 @@ BOARD = Board(
     device   = "GW2AR-LV18QN88C8/I7",
     cells    = GW2A_18,
     family   = "gowin",
-    tier     = 2,
+    tier     = 1,
     clock_hz = 54_000_000,
     # As on the ULX3S; the chip is in the package.
     memories = {"sdram": Sdram("M12L64322A-7", 2.5, 1, {"variant": "tree", "row_lanes": 1, "lanes": 1})},

@@ -18,6 +18,8 @@ _DEEPEST, _WIDEST = 2048, 512
 _WIDTH = 36
 #: Parts of a word, at most.
 _PARTS = 4
+#: Bits of the number of a memory that select in one cycle.
+_CHOICE_BITS = 2
 
 
 def banks(depth: int) -> list[int]:
@@ -57,7 +59,8 @@ class _Part(wiring.Component):
     read : ``In(...)``
         A number of a memory, and an address in it.
     word : ``Out(width)``
-        What is there, :attr:`LATENCY_CYCLES` later.
+        What is there, :attr:`LATENCY_CYCLES` later, for a register: where there are more than four memories, what is
+        right is selected again behind the last one here.
     write : ``In(...)``
         An address, and which memory takes the data.
     data : ``In(width)``
@@ -94,8 +97,11 @@ class _Part(wiring.Component):
             words.append(delay(m, r_port.data, name=f"answer_{index}"))
             start += size
         # By a number and not by masks, which would take more logic.
-        number = delay(m, self.read.bank, 2, name="number")
-        m.d.comb += self.word.eq(delay(m, Array(words)[number], name="selected"))
+        number   = delay(m, self.read.bank, 2, name="number")
+        few      = 1 << _CHOICE_BITS
+        selected = [delay(m, Array(words[first:first + few])[number[:_CHOICE_BITS]], name=f"selected_{first}")
+                    for first in range(0, len(words), few)]
+        m.d.comb += self.word.eq(Array(selected)[delay(m, number[_CHOICE_BITS:], name="of_which")])
         return m
 
 

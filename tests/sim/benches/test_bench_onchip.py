@@ -7,7 +7,8 @@ from terngen.hw.tape.onchip import OnChipTape, banks, parts
 from terngen.sim.verilog import run_bench
 
 
-@pytest.mark.parametrize("preset, depth", [("small", 64), ("wide", 37), ("tiny", 3 * 512 + 1)])
+@pytest.mark.parametrize("preset, depth", [("small", 64), ("wide", 37), ("tiny", 3 * 512 + 1),
+                                           ("tiny", 4 * 2048 + 5)])
 def test_onchip(preset, depth):
     init = [7 * place % 251 for place in range(depth - 1)]
     run_bench(OnChipTape(PRESETS[preset], depth=depth, init=init), "bench_onchip",
