@@ -132,8 +132,9 @@ def spoiled(values):
     """The same with every text, and every name that a result chooses, evil."""
     if isinstance(values, dict):
         known = {"lut", "ff", "bram", "dsp"}
-        return {(EVIL if key in ("yosys", "machine", "link", "step", "making", "counters") else key): spoiled(value) if key not in known
-                else value for key, value in values.items()}
+        chosen = {"yosys", "machine", "link", "step", "making", "counters"}
+        return {(EVIL if key in chosen else key): spoiled(value) if key not in known else value
+                for key, value in values.items()}
     if isinstance(values, list):
         return [spoiled(value) for value in values]
     return EVIL if isinstance(values, str) and values not in ("fail", "pass") else values
