@@ -28,7 +28,7 @@ PROGRAM = r"(?:\.venv/bin/)?(?:terngen|python3?|pytest|make|pip|curl|vivado|echo
 TINY = "tests/data/reference/tiny"
 
 #: What stands for something of the reader's own.
-PLACEHOLDERS = {"MODEL": TINY, "CHECKPOINT": TINY, "model.tape": TINY, "models/NAME": "models/fairy-1m",
+PLACEHOLDERS = {"MODEL": TINY, "CHECKPOINT": TINY, "model.tape": "models/fairy-1m", "models/NAME": "models/fairy-1m",
                 "UNIT": "to-int8", "FILE": "LICENSE", "BOOK.txt": "LICENSE", "BOARD": "ulx3s-85f:sdram",
                 "DIR": "found", "RESULTS": "found"}
 
