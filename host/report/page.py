@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from terngen.host.errors import InputError
-from terngen.host.report.sections import KINDS, Kind, kind_of, table
+from terngen.host.report.sections import KINDS, OTHER, Kind, kind_of, table
 
 __all__ = ["Page", "read"]
 
@@ -62,7 +62,7 @@ class Page:
     def html(self, title: str, version: str) -> str:
         """The page in one file, which needs no other and runs nothing."""
         parts = []
-        for kind in KINDS:
+        for kind in (*KINDS, OTHER):
             mine = [result for result in self.results if result.kind is kind]
             if mine:
                 parts.append(f'<section id="{kind.command.replace(" ", "-")}"><h2>{escape(kind.title)}</h2>')
@@ -84,7 +84,8 @@ class Page:
         rows = []
         for result in self.results:
             tools = ", ".join(f"{name} {number}" for name, number in _versions(result.values).items())
-            rows.append((result.name, f"terngen {result.kind.command}", result.values.get("digest", ""),
+            command = "" if result.kind is OTHER else f"terngen {result.kind.command}"
+            rows.append((result.name, command, result.values.get("digest", ""),
                          result.values.get("seed", ""), tools, result.sha256))
         found = ('<section id="provenance" class="text"><h2>Provenance</h2>'
                  + table(("file", "command", "machine", "seed", "versions", "SHA-256 of the file"), rows)
@@ -110,7 +111,7 @@ def _result(name: str, path: Path) -> _Result:
     values = json.loads(octets)
     kind   = kind_of(values)
     if kind is None:
-        raise ValueError("It is not a result that has a section")
+        raise ValueError("It is no result of a command")
     try:
         body = "".join(kind.section(values))
     except KeyError as error:

@@ -7,8 +7,10 @@ from typing import Any
 
 from terngen.host.report.svg import Bar, Panel, bars, plot
 
-__all__ = ["KINDS", "Kind", "kind_of", "table"]
+__all__ = ["KINDS", "OTHER", "Kind", "kind_of", "table"]
 
+#: Rows of a table of something that has no section of its own.
+_ROWS  = 100
 _CELLS = {"lut": "look-up tables", "ff": "flip-flops", "bram": "block RAMs", "dsp": "multipliers"}
 
 
@@ -52,6 +54,13 @@ def _bench(found: Mapping[str, Any]) -> Iterator[str]:
         first = found["first"]
         yield table(list(first), [list(first.values())])
         return
+    if "pieces" in found:
+        yield _line(f"{found['tokens']} tokens on {found['slots']} slots took {found['cycles_per_token']:,.0f} cycles "
+                    f"each, on all machines together.")
+        yield table(("piece", "cycles for a token", "bytes of tape", "attainment"), [
+            (place, f"{piece['cycles_per_token']:,.0f}", f"{piece['tape_bytes_per_token']:,.0f}",
+             _share(piece["attainment"], 2)) for place, piece in enumerate(found["pieces"], 1)])
+        return
     yield table(("tokens", "slots", "cycles for a token", "bytes of tape", "attainment"), [
         (found["tokens"], found["slots"], f"{found['cycles_per_token']:,.0f}", f"{found['tape_bytes_per_token']:,.0f}",
          _share(found["attainment"], 2))])
@@ -81,6 +90,17 @@ def _estimate(found: Mapping[str, Any]) -> Iterator[str]:
         Bar(op, [row["beats"], row["waits"]], f"{sum(row.values()):,}, {_share(sum(row.values()) / total)}")
         for op, row in spent])
     yield table(list(_CELLS.values()), [[_count(found[name]) for name in _CELLS]])
+
+
+def _estimate_pieces(found: Mapping[str, Any]) -> Iterator[str]:
+    yield _line(f"{len(found['pieces'])} machines at {found['clock_mhz']:g} MHz, between two of which a hop takes "
+                f"{found['hop_seconds'] * 1e3:.3g} ms. A text alone: {found['latency_seconds'] * 1e3:.4g} ms for a "
+                f"token, {found['tokens_per_second_alone']:,.1f} tokens per second; on {found['slots']} slots "
+                f"{found['tokens_per_second']:,.1f}; of a prompt {found['prompt_tokens_per_second']:,.1f}.")
+    yield table(("piece", "layers", "bytes of tape", "cycles", *_CELLS.values()), [
+        (place, f"{piece['layers'][0]} to {piece['layers'][1] - 1}", f"{piece['tape_bytes']:,}",
+         f"{piece['cycles_alone']:,}", *(_count(piece[name]) for name in _CELLS))
+        for place, piece in enumerate(found["pieces"], 1)])
 
 
 def _count(value: int | None) -> str:
@@ -157,6 +177,12 @@ def _convert(found: Mapping[str, Any]) -> Iterator[str]:
         yield table(("site", "values", "saturated", "zero", "largest"), [
             (site, f"{row['values']:,}", f"{row['saturated']:,}", f"{row['zero']:,}", f"{row['largest']:.5g}")
             for site, row in calibration["sites"].items()])
+
+
+def _convert_pieces(found: Mapping[str, Any]) -> Iterator[str]:
+    for piece in found["pieces"]:
+        yield f"<h3>{escape(piece['tape'])}</h3>"
+        yield from _convert(piece)
 
 
 def _perplexity(found: Mapping[str, Any]) -> Iterator[str]:
@@ -237,6 +263,43 @@ def _manifest(found: Mapping[str, Any]) -> Iterator[str]:
         (each["name"], f"{each['octets']:,}", each["sha256"]) for each in found["files"]])
 
 
+# Everything else.
+
+def _plain(value: object) -> bool:
+    """Whether it is a value, or some of them."""
+    if isinstance(value, list):
+        return not any(isinstance(each, list | dict) for each in value)
+    return not isinstance(value, dict)
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _values(found: Mapping[str, Any]) -> Iterator[str]:
+    if values := [(name, _shown(value)) for name, value in found.items() if _plain(value)]:
+        yield table(("what", "value"), values)
+
+
+def _other(found: Mapping[str, Any]) -> Iterator[str]:
+    """What a command without a section printed: its values, then its lists and groups as tables."""
+    yield from _values(found)
+    for name, value in found.items():
+        if _plain(value):
+            continue
+        yield f"<h3>{escape(name)}</h3>"
+        if isinstance(value, dict):
+            yield from _values(value)
+            rows = [{name: key, **row} for key, row in value.items() if isinstance(row, dict)]
+        else:
+            rows = [row for row in value if isinstance(row, dict)]
+        head = list(dict.fromkeys(key for row in rows for key, each in row.items() if _plain(each)))
+        if head:
+            yield table(head, [[_shown(row.get(key, "")) for key in head] for row in rows[:_ROWS]])
+        if len(rows) > _ROWS:
+            yield _line(f"and {len(rows) - _ROWS:,} more")
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of result: what makes it, how its section is called, by which keys it is known, and what it says."""
@@ -266,11 +329,15 @@ KINDS = (
     _kind("lmul area",    "Area of L-Mul",                 "rows gates",                                _lmul_area),
     _kind("selftest",     "Self-test",                     "passed steps device",                       _selftest),
     _kind("generate",     "Files",                         "files config digest",                       _manifest),
+    _kind("estimate --split", "Speed of pieces, estimated", "pieces hop_seconds", _estimate_pieces),
+    _kind("convert --split",  "Quantisation of pieces",     "pieces",             _convert_pieces),
 )
+#: Of any other command.
+OTHER = _kind("other", "Other results", "", _other)
 
 
 def kind_of(found: object) -> Kind | None:
-    """What a result is; None if it is no result of a command that has a section."""
-    if not isinstance(found, dict):
+    """What a result is; None if it is none of a command, which prints an object that has something in it."""
+    if not isinstance(found, dict) or not found:
         return None
-    return next((kind for kind in KINDS if kind.keys <= found.keys()), None)
+    return next((kind for kind in KINDS if kind.keys <= found.keys()), OTHER)

@@ -28,7 +28,7 @@ PROGRAM = r"(?:\.venv/bin/)?(?:terngen|python3?|pytest|make|pip|curl|vivado|echo
 TINY = "tests/data/reference/tiny"
 
 #: What stands for something of the reader's own.
-PLACEHOLDERS = {"MODEL": TINY, "CHECKPOINT": TINY, "model.tape": TINY, "models/NAME": "models/fairy-1m",
+PLACEHOLDERS = {"MODEL": TINY, "CHECKPOINT": TINY, "model.tape": "models/fairy-1m", "models/NAME": "models/fairy-1m",
                 "UNIT": "to-int8", "FILE": "LICENSE", "BOOK.txt": "LICENSE", "BOARD": "ulx3s-85f:sdram",
                 "DIR": "found", "RESULTS": "found"}
 
@@ -51,6 +51,7 @@ ELSEWHERE = {
     "terngen build": "make boards; the smallest in tests/host/commands/test_build.py",
     "terngen explore ... --scheduler": "needs a cluster; tests/host/explore/test_schedulers.py",
     "python -m terngen.host.serve.figures soak": "an hour; tests/host/serve/test_figures.py has a short one",
+    "python -m terngen.sim.contract": "writes its page; tests/docs/test_contract.py",
     "python -m terngen.sim.coverage": "make coverage",
     "python -m terngen.sim.mutants": "make mutants",
     "make": "targets; .ci/run plays `make test`, and a fresh clone `make demo`",

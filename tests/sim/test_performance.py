@@ -82,6 +82,42 @@ def test_page(root, stored):
     assert "| 123,456 |" in performance.page(text, changed)
 
 
+def test_front_page(root, stored):
+    """README.md tells the same figures, in the row of the command that gives them."""
+    def value(name, key):
+        return stored[f"{name}.{key}"]["value"]
+
+    def attainment(*names):
+        return [f"{100 * value(name, 'attainment'):.1f} %" for name in names]
+
+    def cycles(name):
+        return value(name, "cycles_per_token")
+
+    eight = "rtl.370m.64.slots8"
+    table = "array.{}.table-core.geometry-370m.beat-bits-64.row-lanes-1.slots-1"
+    luts  = {target: value(table.format(target), "luts_per_weight") for target in ("ecp5", "xc7")}
+    told  = {
+        "rtl.370m.64":        attainment("rtl.370m.64"),
+        "rtl.370m.64.slower": attainment("rtl.370m.64.slower"),
+        "rtl.370m.512":       attainment("rtl.370m.512", "rtl.370m.512.striped", "rtl.370m.512.slower"),
+        "rtl.370m.16.sdr":    attainment("rtl.370m.16.sdr"),
+        "fairy-1m.slots1":    [f"{cycles('fairy-1m.slots1'):,.0f}", *attainment("fairy-1m.slots1")],
+        "fairy-1m.slots3":    [f"{cycles('fairy-1m.slots3'):,.0f}", *attainment("fairy-1m.slots3")],
+        eight:                [f"{8 * cycles('rtl.370m.64') / cycles(eight):.1f}, "
+                               f"{value(eight, 'prompt_speedup'):.1f} times"],
+        "speed.fairy-1m":     [f"{value('speed.fairy-1m', 'sim_tokens_per_second'):.0f} tokens per second"],
+        "speed.370m":         [f"{1 / value('speed.370m', 'sim_tokens_per_second'):.1f} s for a token"],
+        table.format("ecp5"): [f"{luts['ecp5']:.1f} LUT4, {luts['xc7']:.1f} LUT6"],
+    }
+    lines = (root / "README.md").read_text().splitlines()
+    for each in performance.MEASUREMENTS:
+        if each.name in told:
+            [line] = [line for line in lines if line.startswith("|") and f"`terngen {each.command}`" in line]
+            for figure in told.pop(each.name):
+                assert figure in line, each.name
+    assert not told
+
+
 def test_plots(root, tmp_path):
     """Plots of the page are those of the figures of today; another matplotlib writes other files."""
     drawn = plots.draw(root / "docs/performance.json", tmp_path)

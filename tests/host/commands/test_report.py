@@ -38,16 +38,23 @@ def results(terngen, speaking, cache, work, text):
     return folder
 
 
-def test_every_command(terngen, results):
+def test_every_command(terngen, results, speaking):
     """Each has a section; the figures are those of the commands."""
-    (results / "doctor.json").write_text(terngen("doctor", "--json").stdout)
+    others = {"doctor": ["doctor"], "boards": ["boards", "--fits", speaking], "disasm": ["disasm", speaking],
+              "run": ["run", speaking, "--tokens", 2]}
+    pieces = {"splitting": ["estimate", speaking, "--split", 2],
+              "pieces": ["convert", speaking, "-o", "b.tape", "--split", 2]}
+    for name, words in (others | pieces).items():
+        (results / f"{name}.json").write_text(terngen(*words, "--json").stdout)
     values = terngen("report", results, "--json").values
     assert values["output"] == str(results / "report.html")
     assert values["shown"] == {"estimate.json": "estimate", "bench.json": "bench", "convert.json": "convert",
                                "perplexity.json": "perplexity", "accuracy.json": "accuracy", "energy.json": "energy",
                                "synth.json": "synth", "errors.json": "lmul errors",
-                               "selftest.json": "selftest", "generate.json": "generate", "explore.json": "explore"}
-    assert values["others"] == {"doctor.json": "It is not a result that has a section"}
+                               "selftest.json": "selftest", "generate.json": "generate", "explore.json": "explore",
+                               "splitting.json": "estimate --split", "pieces.json": "convert --split",
+                               **dict.fromkeys((f"{name}.json" for name in others), "other")}
+    assert values["others"] == {}
     page   = (results / "report.html").read_text()
     speed  = json.loads((results / "bench.json").read_text())
     model  = json.loads((results / "estimate.json").read_text())

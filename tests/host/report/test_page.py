@@ -24,6 +24,11 @@ SELFTEST   = {"device": "serial", "digest": "cd" * 16, "passed": False,
 LMUL_AREA  = {"rows": [{"format": "e4m3", "unit": "lmul", "gates": 29}], "gates": [], "versions": {"pyosys": "0.70"}}
 MANIFEST   = {"files": [{"name": "terngen.bit", "octets": 1234, "sha256": "ef" * 32}], "config": {},
               "digest": "ab" * 16}
+PIECES     = {"gate": "pass", "values_compared": 100, "mismatches": 0, "slots": 1, "tokens": 2,
+              "cycles_per_token": 1300.0,
+              "pieces": [{"cycles_per_token": 600.5, "tape_bytes_per_token": 4096.0, "attainment": 0.875}]}
+OTHER      = {"text": "Once", "tokens": [1, 20], "counters": {"note": "both", "making": {"cycles": 77, "inner": {}}},
+              "findings": [{"name": "numpy", "ok": True}] * 101, "deep": {"a": {"b": {}}}}
 
 
 class Checker(html.parser.HTMLParser):
@@ -101,6 +106,25 @@ def test_gate_failed(made):
     assert "attainment" not in found.text
 
 
+def test_pieces(made):
+    """Machines with pieces of a model have no roof in common."""
+    page, found = made(bench=PIECES)
+    assert page.shown == {"bench.json": "bench"}
+    assert {"1", "600", "4,096", "87.50 %"} <= set(found.text)
+    assert "2 tokens on 1 slots took 1,300 cycles each, on all machines together." in found.text
+
+
+def test_other(made):
+    """What has no section of its own is told as it is."""
+    page, found = made(run=OTHER)
+    assert page.shown == {"run.json": "other"} and page.others == {}
+    words = found.text
+    assert words[words.index("text"):][:4] == ["text", "Once", "tokens", "1, 20"]
+    place = words.index("counters")
+    assert words[place:place + 9] == ["counters", "what", "value", "note", "both", "counters", "cycles", "making", "77"]
+    assert words.count("numpy") == 100 and "and 1 more" in words
+
+
 EVIL = '<script>alert("x")</script>&amp;"\'<img src=x onerror=y>'
 
 
@@ -108,14 +132,15 @@ def spoiled(values):
     """The same with every text, and every name that a result chooses, evil."""
     if isinstance(values, dict):
         known = {"lut", "ff", "bram", "dsp"}
-        return {(EVIL if key in ("yosys", "machine", "link", "step") else key): spoiled(value) if key not in known
-                else value for key, value in values.items()}
+        chosen = {"yosys", "machine", "link", "step", "making", "counters"}
+        return {(EVIL if key in chosen else key): spoiled(value) if key not in known else value
+                for key, value in values.items()}
     if isinstance(values, list):
         return [spoiled(value) for value in values]
     return EVIL if isinstance(values, str) and values not in ("fail", "pass") else values
 
 
-@pytest.mark.parametrize("values", [PERPLEXITY, BUILD, SELFTEST, FAILED, LMUL_AREA, MANIFEST])
+@pytest.mark.parametrize("values", [PERPLEXITY, BUILD, SELFTEST, FAILED, LMUL_AREA, MANIFEST, OTHER])
 def test_escaped(made, values):
     """Nothing of a result becomes part of the page but text."""
     page, found = made(result=spoiled(values))
@@ -130,9 +155,9 @@ def test_title_escaped(tmp_path):
 
 
 @pytest.mark.parametrize("content, why", [
-    ("{}",                                   "It is not a result that has a section"),
-    ("[1, 2]",                               "It is not a result that has a section"),
-    ('"text"',                               "It is not a result that has a section"),
+    ("{}",                                   "It is no result of a command"),
+    ("[1, 2]",                               "It is no result of a command"),
+    ('"text"',                               "It is no result of a command"),
     ("{",                                    "Expecting property name"),
     ("\x00",                                 "Expecting value"),
     ("[" * 100_000,                          "maximum recursion depth exceeded"),
@@ -190,7 +215,7 @@ def test_nothing(tmp_path):
     with pytest.raises(InputError, match=r"^Folder .* has no result of a command, as --json prints it$"):
         read(tmp_path)
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(InputError, match=r"^Folder .* has no result .*: a\.json: It is not a result"):
+    with pytest.raises(InputError, match=r"^Folder .* has no result .*: a\.json: It is no result"):
         read(tmp_path)
 
 
@@ -198,3 +223,4 @@ def test_kinds():
     """No result is taken for one of another command."""
     for kind in sections.KINDS:
         assert sections.kind_of(dict.fromkeys(kind.keys)) is kind
+    assert sections.kind_of({"text": "Once"}) is sections.OTHER

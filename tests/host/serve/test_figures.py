@@ -8,10 +8,11 @@ from terngen.host.serve import figures
 
 
 def test_latency(slotted):
-    """What is measured is not what is promised: that depends on what else the computer does."""
-    found = figures.latency(slotted, "golden", requests=3)
+    """The first octet comes with the first token; the slowest of them depends on what else the computer does."""
+    found = figures.latency(slotted, "golden", requests=5)
     assert found["slowest_first_ms"] >= found["first_ms"] > found["pass_ms"] > 0
     assert found["most_beyond_the_pass_ms"] >= found["beyond_the_pass_ms"] > 0
+    assert found["beyond_the_pass_ms"] < 50
 
 
 def test_soak(slotted):
