@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
@@ -14,6 +15,7 @@ from terngen.host.errors import ConfigError, DeviceError, InputError, LinkError
 from terngen.host.sampling import Sampling
 from terngen.host.transport import Transport
 from terngen.hw.contract import bits, formats, regs
+from terngen.hw.contract.config import Control
 from terngen.hw.contract.regs import Reg, Status
 from terngen.hw.contract.tape import Mark, Section, Tape
 
@@ -22,6 +24,8 @@ __all__ = ["Counters", "Device", "Result", "devices"]
 #: Octets that are written between two reports of progress.
 _CHUNK = 1 << 16
 
+#: Seconds between two looks at a run, see :attr:`Device.watcher`.
+_LOOK_SECONDS = 0.05
 #: Patience with a step, and more for each beat of the tape.
 _STEP_SECONDS, _BEAT_SECONDS = 10.0, 2e-6
 
@@ -79,6 +83,16 @@ class Result:
         return np.asarray(self.sums * self.scale, np.float64)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Watched:
+    """A run of one step: what it plays, beats of embedding rows before that, and when it began, here and there."""
+
+    mark:  Mark
+    rows:  int
+    begin: float
+    since: float
+
+
 class Device:
     """A machine with a tape.
 
@@ -104,6 +118,11 @@ class Device:
         self.counters: list[Counters] = []
         self._under_way: _Text | None = None
         self._busy     = False      # a run has been started, and not been waited for
+        #: Is told the beat of the tape that the machine has got to, now and then, while a step is waited for that
+        #: takes long enough. Looking takes time of the link, and of the machine none.
+        self.watcher: Callable[[int], None] | None = None
+        self._watched: _Watched | None = None
+        self._took: dict[Mark, tuple[float, float]] = {}    # seconds of a run, here and in the time of the device
         self.config    = tape.config
         if (magic := self._get(Reg.MAGIC)) != regs.MAGIC:
             raise DeviceError(f"{transport.description} is not a terngen machine: it answers "
@@ -478,6 +497,11 @@ class Device:
         self._settle()
         model = self.tape.model
         self._busy = True
+        self._watched = None
+        # A processor answers nothing while it plays, and of several steps the registers do not tell which.
+        if self.watcher is not None and steps == 1 and self.config.control is Control.UNITS:
+            rows = model["embedding_beats"] * len(slots) if embed else 0
+            self._watched = _Watched(mark, rows, time.monotonic(), self.transport.clock())
         self._put(Reg.MASK.value, sum(1 << slot for slot in slots),
                   sum(1 << slot for slot in reset), model["embedding_start"],
                   model["embedding_beats"] if embed else 0, mark.start, mark.count,
@@ -494,6 +518,9 @@ class Device:
         """Wait for the end of the run; what the machine counted."""
         words = np.frombuffer(self._await(Reg.WAIT.value, 4 * 6), "<u4")
         self._busy = False
+        if (run := self._watched) is not None:
+            self._took[run.mark] = time.monotonic() - run.begin, self.transport.clock() - run.since
+            self._watched = None
         status = bits.unpack(Status, int(words[0]).to_bytes(bits.size(Status), "little"))
         if status["fault"]:
             raise DeviceError(f"{self.transport.description} met a descriptor that makes no "
@@ -503,6 +530,7 @@ class Device:
     def _await(self, address: int, octets: int) -> bytes:
         """Read what comes when the machine has got so far. Who does not want to wait for it stops the machine."""
         try:
+            self._watch()
             return self.transport.read(address, octets, timeout=self._patience)
         except (KeyboardInterrupt, SystemExit):
             self.abort()
@@ -510,6 +538,21 @@ class Device:
         except LinkError:
             self._busy = False      # there is nobody to stop
             raise
+
+    def _watch(self) -> None:
+        """Tell how far the run has got, as long as it should take by the last one of its kind."""
+        run = self._watched
+        if self.watcher is None or run is None or run.mark not in self._took:
+            return
+        here, there = self._took[run.mark]
+        looks = int(here / _LOOK_SECONDS)
+        for _ in range(1, looks):
+            if not self.transport.idle(there / looks):
+                return
+            beats = min(max(0, self._get(Reg.BEATS) - run.rows), run.mark.count)
+            self.watcher(run.mark.start + beats)
+            if beats == run.mark.count:
+                return
 
     @property
     def _patience(self) -> float:

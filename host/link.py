@@ -138,6 +138,15 @@ class FrameTransport:
         for _ in self._exchange(iter([Frame(type=Type.HELLO)]), self._timeout, self._window):
             pass
 
+    def clock(self) -> float:
+        return self._clock()
+
+    def idle(self, seconds: float) -> bool:
+        until = self._clock() + seconds
+        while (left := until - self._clock()) > 0:
+            self.stale += len(list(self._decoder.feed(self._pipe.receive(4 * wire.MAX_ENCODED, left))))
+        return True
+
     def close(self) -> None:
         self._lost = "it was closed"
         self._pipe.close()

@@ -52,6 +52,18 @@ class Transport(Protocol):
             If the device does not answer.
         """
 
+    def clock(self) -> float:
+        """Seconds of the time in which the device works, from any moment on: those of a simulation are simulated."""
+
+    def idle(self, seconds: float) -> bool:
+        """Let so much of that time pass; False if the device does nothing meanwhile.
+
+        Raises
+        ------
+        LinkError
+            If the device is gone.
+        """
+
     def close(self) -> None:
         """Let go of the device. Closing twice is no error."""
 

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import inspect
 import math
+import time
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -95,6 +96,14 @@ class GoldenTransport:
     def abort(self) -> None:
         """See :class:`~terngen.host.transport.Transport`."""
         self.reset()
+
+    def clock(self) -> float:
+        """See :class:`~terngen.host.transport.Transport`."""
+        return time.monotonic()
+
+    def idle(self, seconds: float) -> bool:
+        """It works only while its answers are waited for."""
+        return False
 
     def close(self) -> None:
         """Nothing is to be let go of."""

@@ -155,9 +155,11 @@ class Api:
         if self._watchers >= _WATCHERS:
             raise Unavailable(f"At most {_WATCHERS} may watch at the same time")
         self._watchers += 1
+        self._scheduler.watched = True
 
         def leave() -> None:
             self._watchers -= 1
+            self._scheduler.watched = self._watchers > 0
 
         return _Events(self._watch(), leave)
 

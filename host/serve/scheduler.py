@@ -109,6 +109,9 @@ class Scheduler:
         self._since   = time.monotonic()
         self._retry   = 0.0                             # when the next attempt is made
         self._under_way: _Pass | None = None
+        self._place: int | None = None                  # beat of the tape that it has got to, if it was asked
+        #: Whether somebody wants to know where on the tape the machine is.
+        self.watched  = False
         self._last: dict[str, Any] = {}                 # the pass that was made last
         self._refusal: BaseException | None = None      # of the first attempt
         self._tried   = threading.Event()
@@ -198,7 +201,7 @@ class Scheduler:
                 slots[state] = {"request": request.number, "prompt": len(request.prompt),
                                 "read": len(request.prompt) - (0 if sequence.writer.made else len(sequence.due)),
                                 "made": sequence.writer.made, "count": request.count}
-            playing = None if self._under_way is None else _described(self._under_way)
+            playing = None if self._under_way is None else {**_described(self._under_way), "beat": self._place}
             return {"reason": self._reason, "slots": slots, "waiting": len(self._waiting), "playing": playing,
                     "last": self._last, "totals": self.metrics.totals}
 
@@ -265,6 +268,7 @@ class Scheduler:
                 self._admit()
                 plan = self._plan()
                 self._under_way = plan if plan.tokens else None
+                self._place     = None
             if plan.tokens:
                 self._play(device, plan)
             else:
@@ -300,6 +304,7 @@ class Scheduler:
 
     def _play(self, device: Device, plan: _Pass) -> None:
         begin  = time.monotonic()
+        device.watcher = self._reached if self.watched else None
         logits: Mapping[int, Logits] = {}
         if plan.scored:
             logits   = device.logits(plan.tokens, reset=plan.reset, states=plan.states, wanted=plan.scored)
@@ -313,6 +318,10 @@ class Scheduler:
         self._advance(plan, counters, time.monotonic() - begin, pieces)
         for slot, (_, piece) in pieces.items():
             plan.makers[slot].request.deliver(piece)
+
+    def _reached(self, beat: int) -> None:
+        with self._changed:
+            self._place = beat
 
     def _advance(self, plan: _Pass, counters: Counters, seconds: float, pieces: Mapping[int, tuple[int, Piece]]
                  ) -> None:

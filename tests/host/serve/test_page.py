@@ -118,7 +118,7 @@ def enter(browser, **values):
         browser.run(f"document.getElementById({name.replace('_', '-')!r}).value = {json.dumps(value)}")
 
 
-def test_text_appears(site, browser, visit, alone, tmp_path):
+def test_text_appears(site, board, browser, visit, alone, until, tmp_path):
     """A prompt goes in, tokens come out as anybody gets them, and the machine is seen."""
     visit(site)
     browser.until("document.getElementById('state').textContent === 'Ready'")
@@ -148,6 +148,20 @@ def test_text_appears(site, browser, visit, alone, tmp_path):
         part.offsetLeft / document.getElementById('tape').clientWidth)""")
     assert edges == pytest.approx([section.start / tape.beats for section in tape.sections], abs=0.002)
     assert browser.run("document.getElementById('no-cycles').hidden") is False              # it is the golden machine
+    # A line is where the machine is.
+    board.runs.clear()
+    browser.run("document.getElementById('go').click()")
+    until(lambda: site.scheduler.snapshot["playing"])
+    marks = tape.marks
+    beat  = (marks["layers"].start + marks["head"].start) // 2
+    site.scheduler._reached(beat)
+    browser.until("document.querySelector('#tape b') !== null")
+    assert browser.run("""(() => {
+        const box = document.getElementById('tape').getBoundingClientRect();
+        return (document.querySelector('#tape b').getBoundingClientRect().left - box.left) / box.width; })()
+        """) == pytest.approx(beat / tape.beats, abs=0.003)
+    board.runs.set()
+    browser.until("!running && !document.querySelector('#tape b')")
     assert browser.complaints == []
     for scheme in ("light", "dark"):
         for width in (1180, 400):

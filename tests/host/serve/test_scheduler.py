@@ -67,6 +67,21 @@ def test_on_gateware(slotted, scheduled, alone):
     assert totals["cycles"] > totals["beats"] > 0
 
 
+def test_place_on_the_tape(slotted, scheduled, alone, monkeypatch):
+    """Who watches is told where the machine is, and the text stays what it is."""
+    monkeypatch.setattr("terngen.host.device._LOOK_SECONDS", 1e-4)
+    client = scheduled(SimpleNamespace(tape=slotted, opening=lambda: opened(slotted, "sim")))
+    seen   = []
+    monkeypatch.setattr(client.scheduler, "_reached", seen.append)
+    assert client.tell([1, 40], 4) == alone([1, 40], 4)[0]
+    assert seen == []
+    client.scheduler.watched = True
+    assert client.tell([1, 40], 4) == alone([1, 40], 4)[0]
+    layers, head = slotted.marks["layers"], slotted.marks["head"]
+    assert len(set(seen)) > 8
+    assert layers.start <= min(seen) < head.start < max(seen) <= head.start + head.count
+
+
 @pytest.mark.parametrize("lengths", [(1, 9), (2, 12), (8, 9), (9, 8, 1), (1, 1, 12)])
 def test_readers_as_alone(board, scheduled, alone, lengths):
     """Readers beside each other, and one that has slots before and behind its own when the others have ended."""
