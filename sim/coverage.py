@@ -281,15 +281,17 @@ def excluded(counts: Mapping[Point, int], rules: list[dict[str, str]]) -> dict[P
     Raises
     ------
     ValueError
-        If a rule excludes nothing.
+        If a rule excludes nothing, or what somebody has covered.
     """
     reasons: dict[Point, str] = {}
     for rule in rules:
-        found = [point for point, count in counts.items() if not count
-                 and all(re.fullmatch(rule.get(name, ".*"), getattr(point, name))
-                         for name in ("module", "kind", "source", "what"))]
+        found = [point for point in counts if all(re.fullmatch(rule.get(name, ".*"), getattr(point, name))
+                                                  for name in ("module", "kind", "source", "what"))]
         if not found:
             raise ValueError(f"Exclusion of {rule} excludes nothing")
+        covered = [point for point in found if counts[point]]
+        if covered:
+            raise ValueError(f"Exclusion of {rule} excludes what is covered: {covered[0].module} {covered[0].what}")
         reasons |= dict.fromkeys(found, rule["reason"])
     return reasons
 

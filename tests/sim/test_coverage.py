@@ -79,13 +79,15 @@ def test_counted_once(listing):
 
 
 def test_excluded():
-    """A rule takes what nobody has covered; one that takes nothing is refused."""
+    """A rule takes what nobody has covered; one that takes nothing is refused, and so is one that is not true."""
     here, there = Point("link", "toggle", "hw/a.py:1", "a"), Point("link", "toggle", "hw/a.py:1", "b")
     counts = {here: 0, there: 2}
-    rule   = {"module": "link", "what": "[ab]", "reason": "why"}
+    rule   = {"module": "link", "what": "a", "reason": "why"}
     assert coverage.excluded(counts, [rule]) == {here: "why"}
     with pytest.raises(ValueError, match=r"^Exclusion of .* excludes nothing$"):
-        coverage.excluded(counts, [{**rule, "what": "b"}])
+        coverage.excluded(counts, [{**rule, "what": "c"}])
+    with pytest.raises(ValueError, match=r"^Exclusion of .* excludes what is covered: link b$"):
+        coverage.excluded(counts, [{**rule, "what": "[ab]"}])
 
 
 def test_page():
