@@ -1,5 +1,8 @@
 """What is counted, and where it stands."""
 
+import json
+import tomllib
+
 import pytest
 
 from terngen.host.convert.checkpoint import Checkpoint
@@ -103,6 +106,20 @@ def test_page():
     assert "| endpoint | line | 50.0 | 1 |" in told
     assert "| why | 1 |" in told
     assert coverage.page(told, made) == told
+
+
+def test_stored(root):
+    """The page says what is stored, of all machines, with the exclusions that there are; the aims are reached."""
+    made = json.loads((root / "docs/coverage.json").read_text())
+    text = (root / "docs/trust.md").read_text()
+    assert coverage.page(text, made) == text
+    assert made["machines"] == list(coverage.MACHINES)
+    rules = tomllib.loads(coverage.EXCLUSIONS.read_text())["exclude"]
+    assert set(made["excluded"]) == {rule["reason"] for rule in rules}
+    rows = {row["part"]: row for row in made["units"] if not row["unit"]}
+    for part in coverage.AIMED:
+        for kind, aim in coverage.AIMS.items():
+            assert coverage.share(rows[part][kind]) >= aim
 
 
 @pytest.mark.long
