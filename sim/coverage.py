@@ -398,9 +398,16 @@ def main(checkpoint: Path, names: tuple[str, ...], hostile: int, missing: bool, 
         *(["", *table([("module", "kind", "source", "what nobody covers"), *made["missing"]])] if missing else [])])
 
 
+def by_name(missing: Sequence[Sequence[str]]) -> list[list[str | int]]:
+    """Points that are missing, the bits of a signal or a memory together: module, kind, source, what, how many."""
+    counts = Counter((module, kind, source, what if kind in ("line", "branch") else re.split(r"[\[:]", what)[0])
+                     for module, kind, source, what in missing)
+    return [[*names, count] for names, count in sorted(counts.items())]
+
+
 def _store(path: Path, made: Mapping[str, Any]) -> None:
     with replacing(path) as file:
-        file.write((json.dumps(made, indent=1) + "\n").encode())
+        file.write((json.dumps({**made, "missing": by_name(made["missing"])}) + "\n").encode())
     written = path.with_name("trust.md")
     with replacing(written) as file:
         file.write(page(written.read_text(), made).encode())
