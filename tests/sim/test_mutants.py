@@ -8,7 +8,7 @@ import pytest
 from terngen.sim import equivalence
 from terngen.sim.compiled import compile_machine
 from terngen.sim.hostile import hostile_tape
-from terngen.sim.mutants import mutants, noticed, page
+from terngen.sim.mutants import known, mutants, noticed, page, report
 from terngen.sim.stimuli import observed
 
 COUNT = 12
@@ -33,10 +33,23 @@ def test_mutants(make_tape, monkeypatch):
     assert len(alive) <= 1
 
 
+def test_known(tmp_path):
+    """What is stored of other mutants, or of another machine, says nothing of these."""
+    told = {"seed": 1, "count": 2, "netlist": "abc"}
+    row  = {"number": 2, "noticed": None, "proof": None}
+    (tmp_path / "mutants.json").write_text(json.dumps({**told, "mutants": [row]}))
+    assert known(tmp_path / "mutants.json", told) == {2: row}
+    for name, other in ("seed", 2), ("count", 3), ("netlist", "abd"):
+        assert known(tmp_path / "mutants.json", {**told, name: other}) == {}
+    assert known(tmp_path / "none.json", told) == {}
+
+
 def test_page(root):
-    """The page says what is stored."""
-    stored = json.loads((root / "docs/mutants.json").read_text())
-    text   = (root / "docs/trust.md").read_text()
-    assert page(text, stored) == text
-    assert len(stored["survivors"]) <= 0.02 * (stored["mutants"] - len(stored["equivalent"]))
-    assert "Of 301 mutants" in page(text, {**stored, "mutants": 301})
+    """The page says what is stored, and something of each survivor."""
+    rows  = json.loads((root / "docs/mutants.json").read_text())["mutants"]
+    text  = (root / "docs/trust.md").read_text()
+    found = report(rows)
+    assert page(text, rows) == text
+    assert len(found["survivors"]) <= 0.02 * (len(rows) - len(found["equivalent"]))
+    other = {**rows[0], "noticed": "model", "proof": None}
+    assert f"Of {len(rows) + 1} mutants" in page(text, [*rows, other])
