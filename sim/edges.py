@@ -1,12 +1,11 @@
 """Tapes whose numbers lie where rounding decides, in each unit and each lane.
 
 As those of :mod:`terngen.sim.hostile` they are valid, and no model would make them. There most numbers are drawn; here
-scales and weights are chosen, of many that are drawn, for what no unit of that lane has met before: a product just below
-the smallest value, a tie, a rest of one bit, terms that cancel.
+scales and weights are chosen, of many that are drawn, for what no unit of that lane has met before: a product just
+below the smallest value, a tie, a rest of one bit, terms that cancel.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from terngen.hw.contract.floats import FloatFormat
 from terngen.hw.contract.tape import Op, Tape
 from terngen.sim.hostile import Writer
 
-__all__ = ["edge_tape", "product_kinds", "sum_kinds"]
+__all__ = ["close_roots", "edge_tape", "product_kinds", "sum_kinds"]
 
 #: Scales, and weights of each element, of which one is taken.
 _SCALES, _WEIGHTS = 512, 48
@@ -89,6 +88,17 @@ def sum_kinds(fmt: FloatFormat, a: Codes, b: Codes) -> Codes:
     return np.where(total == 0, 0, kinds)
 
 
+def close_roots(fmt: FloatFormat, count: int) -> Codes:
+    """Operands of the recurrence of :func:`~terngen.hw.contract.formats.inverse_root` whose results are closest to the
+    middle between two codes."""
+    size    = formats.root_bits(fmt)
+    operand = np.arange(1 << size - 2, 1 << size)
+    power   = fmt.mantissa_bits + 1 + size // 2
+    # The last bit of a root decides how it is rounded.
+    middle  = np.floor(2.0 ** power / np.sqrt(operand)).astype(np.int64) | 1
+    return operand[np.argsort(np.abs((1 << 2 * power) - middle * middle * operand) / (operand * middle))[:count]]
+
+
 def _fields(fmt: FloatFormat, codes: Codes) -> tuple[Codes, Codes]:
     """Exponent fields and significands."""
     field = codes >> fmt.mantissa_bits & (1 << fmt.exponent_bits) - 1
@@ -101,8 +111,8 @@ def _log2(values: Codes) -> Codes:
 
 
 def _rounding(fmt: FloatFormat, kept: Codes, up: Codes, exponent: Codes) -> Codes:
-    """Bits 0 to 15: mantissas of ones, or with one part of it that is not, that are rounded up, or not; below the smallest
-    value, in the highest binade, and elsewhere."""
+    """Bits 0 to 15: a mantissa of ones, or of all but one in each part of it, that is rounded up, or not; below the
+    smallest value, in the highest binade, and elsewhere."""
     zeros = fmt.smallest - 1 & ~kept
     part  = np.minimum(_log2(np.maximum(zeros, 1)) // 4, 2)
     which = np.where(zeros == 0, np.where(up == 1, 0, 1), np.where((up == 1) & (zeros & zeros - 1 == 0), 2 + part, -1))
@@ -125,9 +135,11 @@ class _Edges(Writer):
         if not self._begun:
             self._begun = True
             self._powers_of_four()
+            self._close_roots()
             self._each_bin()
             self._few_rows()
             self._full_bin()
+        self._root()
         place, length = self._parts[int(self._rng.integers(len(self._parts)))]
         length = min(length, config.hidden)
         # What follows takes what comes before, which must not be at an edge itself.
@@ -136,7 +148,7 @@ class _Edges(Writer):
             self._choose(op, length)
         for before, op in ((Op.STORE, Op.MLGRU), (Op.SILU, Op.GLU), (Op.GATE, Op.MLGRU), (Op.GATE, Op.GLU)):
             self._sum(length)
-            self._write(before, length, scale=self._near_one())
+            self._write(before, length, scale=self._scale_to(self._draw(-14, -9, -1, 3)))
             self._sum(length)
             self._choose(op, length, place)
         self._sum(length)
@@ -144,25 +156,37 @@ class _Edges(Writer):
 
     def _powers_of_four(self) -> None:
         """Sums of squares whose root is exact, if all elements of the embedding row are; that of the first token is."""
-        fmt, lanes = self._config.path, self._config.lanes
+        fmt, lanes = self._config.path.parameter, self._config.lanes
         for power in (-9, -2, 0, 1, 8):
+            weight = fmt.one + (power << fmt.mantissa_bits)
             for length in (lanes, 2 * lanes, 8 * lanes):
-                self._write(Op.SQUARE, length, weights=np.full(length, fmt.parameter.one + (power << fmt.parameter.mantissa_bits)),
-                            first=1, last=1)
+                self._write(Op.SQUARE, length, weights=np.full(length, weight), first=1, last=1)
+
+    def _close_roots(self) -> None:
+        """Sums of squares whose root, in the middle between two codes or nearly so, is hard to round."""
+        fmt, lanes = self._config.path, self._config.lanes
+        for number, operand in enumerate(close_roots(fmt, 48).tolist()):
+            # The term has the first bits of the sum, a square the others.
+            below  = operand & (1 << operand.bit_length() - (fmt.mantissa_bits + 1)) - 1
+            unit   = 2.0 ** (-formats.root_bits(fmt) + 2 * int(self._rng.integers(-4, 5)))
+            value  = float(formats.to_float(fmt, self._machine.x[number % self._config.slots, 0])) or 1.0
+            weight = formats.from_float(fmt.parameter, np.sqrt((below + 0.5) * unit) / value)
+            self._write(Op.SQUARE, lanes, weights=np.where(np.arange(lanes) == 0, weight, 0), first=1, last=1,
+                        scale=int(formats.from_float(fmt.wide, (operand - below) * unit)))
 
     def _full_bin(self) -> None:
         """So many squares that a bin gets as large as here it can: the longest vector, over and over."""
         fmt, machine, length = self._config.path, self._machine, min(self._config.wide, self._config.rows)
         self._sum(length)
-        self._write(Op.STORE, length, scale=self._near_one(), first=1)
-        values = formats.to_float(fmt, machine.t1[:, :length])
+        self._write(Op.STORE, length, scale=self._scale_to(0), first=1)
+        # The largest squares of a bin in the middle.
+        power  = (8 * (formats.bins(fmt) // 2) + 7 - fmt.wide.bias) / 2
         for slot in range(self._config.slots):
-            # The largest squares of a bin in the middle.
-            power   = (8 * (formats.bins(fmt) // 2) + 7 - fmt.wide.bias) / 2
-            weights = formats.from_float(fmt.parameter, 1.4 * 2.0 ** power / np.where(values[slot] == 0, 1.0, values[slot]))
+            values  = formats.to_float(fmt, machine.t1[slot, :length])
+            weights = formats.from_float(fmt.parameter, 1.4 * 2.0 ** power / np.where(values == 0, 1.0, values))
             for number in range(16):
-                self._write(Op.SQUARE, length, weights=weights, source=1, first=int(number == 0), last=int(number == 15))
-        self._square(last=True)
+                self._write(Op.SQUARE, length, weights=weights, source=1, first=int(number == 0),
+                            last=int(number == 15))
 
     def _each_bin(self) -> None:
         """Sums of squares that have but one bin, of each slot."""
@@ -175,8 +199,12 @@ class _Edges(Writer):
                     weights = formats.from_float(fmt.parameter, 2.0 ** powers / np.where(values == 0, 1.0, values))
                     self._write(Op.SQUARE, length, weights=weights, first=1 - last, last=last,
                                 scale=number << fmt.mantissa_bits + 3)
-        # A root that leaves something of the sums that it scales.
-        self._square(last=True)
+        self._root()
+
+    def _root(self) -> None:
+        """A root that leaves something of the sums that it scales."""
+        hidden = self._config.hidden
+        self._write(Op.SQUARE, hidden, weights=self._near(self._config.path.parameter, hidden), first=1, last=1)
 
     def _few_rows(self) -> None:
         """Matrices of few rows and many columns, each behind one that the memory limits."""
@@ -186,9 +214,9 @@ class _Edges(Writer):
         for rows in range(1, 5 * config.row_lanes + 1):
             for count in (min(config.rows, 16 * config.row_lanes), rows):
                 self._matrix(count, release=False)
-                self._write(Op.LOGITS, self._sums.pop(0), first=1, scale=self._near_one())
+                self._write(Op.LOGITS, self._sums.pop(0), first=1, scale=self._scale_to(0))
         self._matrix(1, release=True)
-        self._write(Op.LOGITS, self._sums.pop(0), first=1, scale=self._near_one())
+        self._write(Op.LOGITS, self._sums.pop(0), first=1, scale=self._scale_to(0))
 
     def _sum(self, length: int) -> None:
         """Sums of so many rows."""
@@ -200,10 +228,10 @@ class _Edges(Writer):
 
     # What is chosen.
 
-    def _near_one(self) -> int:
-        """A scale with which the largest of the sums in front is about one."""
-        return int(self._scales_for(np.exp2(self._rng.integers(-2, 2, 1)), np.abs(self._machine._sums[0].values[:1]).max(1)
-                                    )[0])
+    def _scale_to(self, power: int) -> int:
+        """A scale with which the largest of the sums in front is about that power of two."""
+        largest = np.abs(self._machine._sums[0].values[0]).max(keepdims=True)
+        return int(self._scales_for(np.exp2([power]), largest)[0])
 
     def _scales_for(self, wanted: np.ndarray, sums: np.ndarray) -> Codes:
         """Codes of scales that make these values of these sums of the first slot."""
@@ -219,15 +247,20 @@ class _Edges(Writer):
         """An operation on the sums in front, with a scale and then with weights that give its units most of what is
         new to them."""
         config, fmt, machine = self._config, self._config.path, self._machine
-        at     = self._rng.integers(0, length, _SCALES)
+        # Small sums as well: of others, and a scale that is not zero, there is no small value.
+        sums   = machine._sums[0].values[0]
+        small  = np.argsort(np.where(sums == 0, 1 << 30, np.abs(sums)))[:4]
+        at     = np.where(self._rng.random(_SCALES) < 0.5, self._rng.integers(0, length, _SCALES),
+                          self._rng.choice(small, _SCALES))
         x, t0  = (np.abs(formats.to_float(fmt, kept[0, at])) for kept in (machine.x, machine.t0))
-        factor = {Op.SILU: 0.5, Op.GLU: t0, Op.MLGRU: 0.5 * np.where(self._rng.random(_SCALES) < 0.5, t0, 1)}.get(op, 1.0)
+        mixed  = 0.5 * np.where(self._rng.random(_SCALES) < 0.5, t0, 1)
+        factor = {Op.SILU: 0.5, Op.GLU: t0, Op.MLGRU: mixed}.get(op, 1.0)
         wanted = self._magnitudes(_SCALES) / np.where(factor == 0, 1.0, factor)
         powers = np.exp2(self._rng.uniform(-fmt.mantissa_bits - 3, 4, _SCALES)) * np.where(x == 0, 1.0, x)
         # A vector that saturates spoils the rest of the step.
-        wanted = np.where(self._rng.random(_SCALES) < (1.0 if op is Op.RESIDUAL else 0.3), powers, wanted)
+        wanted = np.where(self._rng.random(_SCALES) < (1.0 if op is Op.RESIDUAL else 0.5), powers, wanted)
         wanted = wanted * self._rng.choice([-1, 1], _SCALES)
-        scales = self._scales_for(wanted, machine._sums[0].values[0, at])
+        scales = self._scales_for(wanted, sums[at])
 
         units, results = self._units(op, scales, length, place)
         new  = sum(self._new(name, kinds) for name, kinds in units.items())
@@ -254,10 +287,11 @@ class _Edges(Writer):
         self._write(op, length, scale=int(scales[best]), weights=weights[taken, np.arange(length)], **fields)
 
     def _new(self, name: str, kinds: Codes) -> Codes:
-        """How many kinds a unit has not met, ``(scales,)``, of ``(scales, slots, length)``."""
+        """What is new to a unit, ``(scales,)``, of kinds ``(scales, slots, length)``; those at edges count more."""
         lanes = self._config.lanes
-        found = [np.bitwise_or.reduce(kinds[..., lane::lanes], axis=(1, 2)) & ~self.seen[name, lane] for lane in range(lanes)]
-        return sum(np.bitwise_count(each).astype(np.int64) for each in found)
+        found = np.stack([np.bitwise_or.reduce(kinds[..., lane::lanes], axis=(1, 2)) & ~self.seen[name, lane]
+                          for lane in range(lanes)])
+        return (np.bitwise_count(found) + 4 * np.bitwise_count(found & 0xFFFF)).sum(axis=0, dtype=np.int64)
 
     def _see(self, name: str, kinds: Codes) -> None:
         lanes = self._config.lanes

@@ -44,6 +44,8 @@ __all__ = ["Mutants", "known", "mutants", "noticed", "page", "report"]
 #: Environment variable that says which mutant a machine is; zero is none.
 _CHOICE = "TERNGEN_MUTANT"
 _BITS   = 16
+#: Observation after which a mutant is proven, if it can be, before it is put through the rest.
+_EARLY  = "cycles of hostile"
 #: Tapes that no model would make.
 HOSTILE = 5
 
@@ -120,9 +122,10 @@ def mutants(config: Config, count: int, seed: int) -> Mutants:
 def noticed(expected: Sequence[Observation], library: Library, tapes: Sequence[Tape], number: int) -> str | None:
     """Where a mutant first differs from what is expected, or nothing if it does not."""
     os.environ[_CHOICE] = str(number)
-    for wanted, made in itertools.zip_longest(expected, observed(library, tapes)):
-        if wanted != made:
-            return str(made[0] if made else "end")
+    made = itertools.islice(observed(library, tapes), len(expected))
+    for wanted, other in itertools.zip_longest(expected, made):
+        if wanted != other:
+            return str(other[0] if other else "end")
     return None
 
 
@@ -159,14 +162,17 @@ def main(checkpoint: Path, count: int, seed: int, only: tuple[int, ...], store: 
             expected = list(observed(library, tapes))
             if trouble := [what for what, _ in expected if what.startswith("error")]:
                 raise click.ClickException(f"Without a defect the machine must pass, but there is an {trouble[0]}")
-            told = {"seed": seed, "count": count, "netlist": made.digest}
+            early = expected[:1 + [what for what, _ in expected].index(_EARLY)]
+            told  = {"seed": seed, "count": count, "netlist": made.digest}
             rows = known(store, told) if store is not None else {}
             numbers = only or [number for number in range(1, count + 1)
                                if number not in rows or report([rows[number]])["survivors"]]
             for index, number in enumerate(numbers):
                 progress("mutants", index, len(numbers))
-                reason = noticed(expected, library, tapes, number)
+                reason = noticed(early, library, tapes, number)
                 proof  = None if reason else equivalence.proof(made.netlist, made.commands[number - 1])
+                if not reason and not proof:
+                    reason = noticed(expected, library, tapes, number)
                 rows[number] = {"number": number, "noticed": reason, "proof": proof, **made.describe(number)}
                 if store is not None:
                     _store(store, told, rows)

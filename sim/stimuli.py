@@ -1,11 +1,13 @@
 """What a machine is put through to find out what is wrong with it, or what nothing has tried.
 
 :func:`observed` does all of it with a simulated machine, beside the golden machine where that knows the answer, and
-tells what came of it: a model and tapes that no model would make, what is asked right and wrong, registers, senseless
-descriptors, places that are far away, sessions that begin in the middle of others, and a line with faults.
+tells what came of it: a model and tapes that no model would make, what is asked right and wrong, each bit of a header,
+registers, senseless descriptors, places that are far away, sessions that begin in the middle of others, draws that are
+close, a memory that gives nothing for long, and a line with faults.
 """
 
 import binascii
+import functools
 import itertools
 import random
 import re
@@ -24,6 +26,7 @@ from terngen.hw.contract.tape import Op, Tape, longest, pack_descriptor
 from terngen.hw.contract.wire import Fault, Frame, Type
 from terngen.sim.compiled import CompiledModel, Library
 from terngen.sim.device import GoldenTransport, SimTransport
+from terngen.sim.edges import edge_tape
 from terngen.sim.faults import Faults
 from terngen.sim.gate import CheckedTransport
 from terngen.sim.hostile import MADE_WITH, hostile_tape
@@ -226,8 +229,9 @@ def _headers(transport: _Machine, tape: Tape) -> Iterator[Any]:
         decoder = wire.Decoder()
         while piece := transport.pipe.receive(4096, 30e-6):
             if frames := decoder.feed(piece):
-                _same("Whose answer", (frames[0].generation, frames[0].sequence), (generation & 0xFF, sequence & 0xFFFF))
-                return frames[0]
+                [frame, *_] = frames
+                _same("Whose answer", (frame.generation, frame.sequence), (generation & 0xFF, sequence & 0xFFFF))
+                return frame
         raise Noticed("There is no answer")
 
     def begin(sequence: int, generation: int = 77) -> None:
@@ -292,6 +296,7 @@ def _headers(transport: _Machine, tape: Tape) -> Iterator[Any]:
     yield transport.model.counters
 
 
+@functools.cache
 def _head(config: Config) -> Tape:
     """A small tape with logits of all slots that differ."""
     every = range(config.slots)
@@ -483,17 +488,28 @@ def _suffer(transport: _Machine, tape: Tape) -> Iterator[Any]:
 _Stage = tuple[str, Callable[..., Iterator[Any]], Tape, dict[str, Any]]
 
 
+@functools.cache
+def _edges(config: Config, rounds: int) -> Tape:
+    return edge_tape(config, 0, rounds=rounds)
+
+
 def _stages(model: Tape, hostile: Sequence[Tape]) -> Iterator[_Stage]:
     """All that is done."""
+    config = model.config
     yield "model", _play, model, {}
     yield "hostile", _hostile, hostile[0], {"direct": True}
+    yield "edges", _hostile, _edges(config, 12), {"direct": True}
     yield "link", _talk, model, {}
+    yield "headers", _headers, model, {}
     for seed in range(2):
         yield "faults", _suffer, model, {"faults": Faults(3e-3, seed=seed)}
     yield "registers", _registers, model, {}
     yield "senseless", _senseless, model, {}
     yield "large", _large, hostile[0], {}
     yield "interrupted", _interrupt, model, {"direct": True}
+    yield "cut off", _cut, model, {"direct": True}
+    yield "draws", _draws, _head(config), {"direct": True}
+    yield "bursts", _hostile, _edges(config, 1), {"direct": True, "memory": _BURSTS}
     for tape in hostile[1:]:
         yield "hostile", _hostile, tape, {"direct": True}
 
