@@ -39,7 +39,7 @@ from terngen.sim.performance import fill
 from terngen.sim.stimuli import Observation, observed
 from terngen.sim.verilog import verilog
 
-__all__ = ["Mutants", "known", "mutants", "noticed", "page", "report"]
+__all__ = ["Mutants", "keep", "known", "mutants", "noticed", "page", "report"]
 
 #: Environment variable that says which mutant a machine is; zero is none.
 _CHOICE = "TERNGEN_MUTANT"
@@ -175,7 +175,7 @@ def main(checkpoint: Path, count: int, seed: int, only: tuple[int, ...], store: 
                     reason = noticed(expected, library, tapes, number)
                 rows[number] = {"number": number, "noticed": reason, "proof": proof, **made.describe(number)}
                 if store is not None:
-                    _store(store, told, rows)
+                    keep(store, told, rows)
     except (DeviceError, ValueError, build.BuildError) as error:
         raise click.ClickException(str(error)) from error
     found = report(rows.values())
@@ -185,7 +185,7 @@ def main(checkpoint: Path, count: int, seed: int, only: tuple[int, ...], store: 
                 *map(_row, found["equivalent"] + found["survivors"])])])
 
 
-def _store(store: Path, told: Mapping[str, Any], rows: Mapping[int, Mapping[str, Any]]) -> None:
+def keep(store: Path, told: Mapping[str, Any], rows: Mapping[int, Mapping[str, Any]]) -> None:
     """The JSON file, with a line for each mutant, and the page beside it."""
     listed = [rows[number] for number in sorted(rows)]
     head   = json.dumps(told, indent=1).removesuffix("\n}")

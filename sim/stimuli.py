@@ -508,7 +508,8 @@ def _stages(model: Tape, hostile: Sequence[Tape]) -> Iterator[_Stage]:
     yield "large", _large, hostile[0], {}
     yield "interrupted", _interrupt, model, {"direct": True}
     yield "cut off", _cut, model, {"direct": True}
-    yield "draws", _draws, _head(config), {"direct": True}
+    if config.draws:
+        yield "draws", _draws, _head(config), {"direct": True}
     yield "bursts", _hostile, _edges(config, 1), {"direct": True, "memory": _BURSTS}
     for tape in hostile[1:]:
         yield "hostile", _hostile, tape, {"direct": True}

@@ -8,7 +8,7 @@ import pytest
 from terngen.sim import equivalence
 from terngen.sim.compiled import compile_machine
 from terngen.sim.hostile import hostile_tape
-from terngen.sim.mutants import known, mutants, noticed, page, report
+from terngen.sim.mutants import keep, known, mutants, noticed, page, report
 from terngen.sim.stimuli import observed
 
 COUNT = 12
@@ -34,14 +34,17 @@ def test_mutants(make_tape, monkeypatch):
 
 
 def test_known(tmp_path):
-    """What is stored of other mutants, or of another machine, says nothing of these."""
-    told = {"seed": 1, "count": 2, "netlist": "abc"}
-    row  = {"number": 2, "noticed": None, "proof": None}
-    (tmp_path / "mutants.json").write_text(json.dumps({**told, "mutants": [row]}))
-    assert known(tmp_path / "mutants.json", told) == {2: row}
+    """What has been stored is known again; but of other mutants, or of another machine, it says nothing."""
+    told  = {"seed": 1, "count": 2, "netlist": "abc"}
+    rows  = {2: {"number": 2, "noticed": None, "proof": None}, 1: {"number": 1, "noticed": "model", "proof": None}}
+    store = tmp_path / "mutants.json"
+    assert known(store, told) == {}
+    (tmp_path / "trust.md").write_text("Before\n<!-- mutants -->\n<!-- end -->\nafter\n")
+    keep(store, told, rows)
+    assert known(store, told) == rows
+    assert "Of 2 mutants 1 are noticed" in (tmp_path / "trust.md").read_text()
     for name, other in ("seed", 2), ("count", 3), ("netlist", "abd"):
-        assert known(tmp_path / "mutants.json", {**told, name: other}) == {}
-    assert known(tmp_path / "none.json", told) == {}
+        assert known(store, {**told, name: other}) == {}
 
 
 def test_page(root):
@@ -50,6 +53,7 @@ def test_page(root):
     text  = (root / "docs/trust.md").read_text()
     found = report(rows)
     assert page(text, rows) == text
+    assert all(f"\n| {row['number']} | " in text for row in found["survivors"])
     assert len(found["survivors"]) <= 0.02 * (len(rows) - len(found["equivalent"]))
     other = {**rows[0], "noticed": "model", "proof": None}
     assert f"Of {len(rows) + 1} mutants" in page(text, [*rows, other])
