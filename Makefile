@@ -70,7 +70,7 @@ test: $(VENV)/.dev compiler iverilog chromium
 formal: $(VENV)/.dev
 	$(BIN)/pytest tests/formal
 
-# What of the gateware nobody has tried, and which defects nobody notices; some twenty minutes each.
+# What of the gateware nobody has tried, in some ten minutes, and which defects nobody notices, in twenty.
 coverage: $(VENV)/.dev compiler
 	$(BIN)/python -m terngen.sim.coverage --store docs/coverage.json
 

@@ -3,7 +3,8 @@
 ``python -m terngen.sim.coverage`` compiles machines of several kinds so that they count which lines and branches of
 their Verilog are executed and which bits change (with Verilator), and puts each through :mod:`terngen.sim.stimuli`.
 What is counted is told by unit, where it stands in the sources, and together for all machines: a point counts as
-covered if one of them has covered it. Exclusions stand in ``coverage.toml``, each with its reason.
+covered if one of them has covered it. Exclusions stand in ``coverage.toml``, each with its reason. What was counted of
+a machine is kept, so that one who is interrupted goes on with the next.
 """
 
 import dataclasses
@@ -12,22 +13,23 @@ import re
 import tempfile
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from terngen.host import configs
+from terngen import host, hw, sim
 from terngen.host.commands.console import Progress, emit, table
 from terngen.host.compile import compile_tape
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import DeviceError
 from terngen.host.files import replacing
-from terngen.hw.contract.config import ArrayVariant, Config, Sites
+from terngen.hw.contract.config import PRESETS, ArrayVariant, Config, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
 from terngen.hw.contract.tape import Tape
 from terngen.hw.top import Machine
+from terngen.sim import verilate
 from terngen.sim.compiled import CompiledModel, compile_machine, loops
 from terngen.sim.hostile import hostile_tapes
 from terngen.sim.performance import fill
@@ -51,13 +53,19 @@ MACHINES: dict[str, tuple[str, dict[str, Any]]] = {
 
 #: Parts of a machine, and the modules in them.
 PARTS = {
-    "datapath": ("matvec", "vector", "parameters"),
+    "datapath": ("matvec", "vector", "parameters", "draw"),
     "link":     ("endpoint",),
     "control":  ("registers", "decode", "player", "sequencer"),
     "tape":     ("reader", "check", "loader"),
     "top":      ("",),
 }
-KINDS = ("line", "branch", "toggle")
+
+#: What is counted: lines, branches, and bits that change: of signals, and of words in memories.
+KINDS = ("line", "branch", "toggle", "memory")
+
+#: What is aimed at, in percent, in these parts.
+AIMS  = {"line": 95.0, "branch": 95.0, "toggle": 90.0, "memory": 90.0}
+AIMED = ("datapath", "link")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -154,9 +162,11 @@ class Listing:
     def point(self, kind: str, line: int, what: str) -> Point | None:
         """What is counted at a line, from one; nothing where Verilog has only what its simulators want."""
         text = self._lines[line - 1]
-        if not self._modules[line - 1] and kind != "toggle" or "$auto$" in text or "$auto$" in what:
+        if kind == "toggle" and re.search(r" \[\d+:\d+\];$", text):
+            kind = "memory"
+        if not self._modules[line - 1] and kind not in ("toggle", "memory") or "$auto$" in text or "$auto$" in what:
             return None
-        if kind == "toggle":
+        if kind in ("toggle", "memory"):
             # As Verilator writes what C++ has no letters for.
             what = re.sub("__0([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), what, flags=re.IGNORECASE)
             what = re.sub(r"\$\d+", "", what)           # a number that depends on the machine
@@ -192,29 +202,77 @@ def points(listing: Listing, written: str) -> Counter[Point]:
 
 # Measuring.
 
-def measure(config: Config, tapes: list[Tape]) -> Counter[Point]:
+def measure(config: Config, tapes: list[Tape], say: Callable[[str], None] = lambda what: None) -> Counter[Point]:
     """How often each point of a machine was covered by all stimuli.
+
+    Parameters
+    ----------
+    say : callable
+        Gets what is being done.
 
     Raises
     ------
     DeviceError
         If the machine fails.
     """
+    say("Verilog")
     listing = Listing(loops(verilog(Machine(config), sources=True)))
+    say("compiling")
     library = compile_machine(listing.text, config=config, coverage=True, optimisation="-O1")
-    counts: Counter[Point] = Counter()
+    written: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "coverage.dat")
 
         def end(model: CompiledModel) -> None:
             model.coverage(path)
-            for point, count in points(listing, path.read_text()).items():
-                counts[point] += count
+            for line in path.read_text().splitlines():
+                if line.startswith("C "):
+                    key, _, count = line.rpartition(" ")
+                    written[key] += int(count)
 
         for what, made in observed(library, tapes, end):
             if what.startswith("error"):
                 raise DeviceError(f"Machine must do what is asked, but there is an {what}: {made}")
-    return counts
+            say(what)
+    return points(listing, "\n".join(f"{key} {count}" for key, count in written.items()))
+
+
+def machine_of(name: str, model: Checkpoint) -> Config:
+    """One of :data:`MACHINES`, with buffers just large enough for a model."""
+    preset, changes = MACHINES[name]
+    geometry = model.geometry
+    return dataclasses.replace(PRESETS[preset], **changes).sized(
+        hidden=geometry.hidden_size, state=geometry.state_size, intermediate=geometry.intermediate_size,
+        layers=geometry.num_hidden_layers)
+
+
+def kept(name: str, model: Checkpoint, hostile: int, say: Callable[[str], None]) -> Counter[Point]:
+    """As :func:`measure`, of one of :data:`MACHINES` with a model and so many hostile tapes; from the cache where no
+    source has changed."""
+    config = machine_of(name, model)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "model.tape")
+        compile_tape(model, config, path)
+        tape = Tape.open(path)
+
+        def make(folder: Path) -> Path:
+            counts = measure(config, [tape, *hostile_tapes(config, hostile)], say)
+            file = folder / "counts"
+            file.write_text(json.dumps([[*dataclasses.astuple(point), count] for point, count in counts.items()]))
+            return file
+
+        programs = [program.identity for program in (verilate.find_verilator()[0], verilate.find_compiler())]
+        file = verilate.cached("coverage", ".json", [
+            *programs, *_sources(), json.dumps(config.to_dict()), tape.image.tobytes().hex(), str(hostile)], make)
+    return Counter({Point(*fields): count for *fields, count in json.loads(file.read_text())})
+
+
+def _sources() -> Iterator[str]:
+    """All that decides what is counted: the gateware, the simulator, and those who drive it."""
+    for package in (hw, host, sim):
+        for path in sorted(Path(package.__path__[0]).rglob("*")):
+            if path.suffix in (".py", ".cc", ".h"):
+                yield path.read_text()
 
 
 def excluded(counts: Mapping[Point, int], rules: list[dict[str, str]]) -> dict[Point, str]:
@@ -223,15 +281,17 @@ def excluded(counts: Mapping[Point, int], rules: list[dict[str, str]]) -> dict[P
     Raises
     ------
     ValueError
-        If a rule excludes nothing.
+        If a rule excludes nothing, or what somebody has covered.
     """
     reasons: dict[Point, str] = {}
     for rule in rules:
-        found = [point for point, count in counts.items() if not count
-                 and all(re.fullmatch(rule.get(name, ".*"), getattr(point, name))
-                         for name in ("module", "kind", "source", "what"))]
+        found = [point for point in counts if all(re.fullmatch(rule.get(name, ".*"), getattr(point, name))
+                                                  for name in ("module", "kind", "source", "what"))]
         if not found:
             raise ValueError(f"Exclusion of {rule} excludes nothing")
+        covered = [point for point in found if counts[point]]
+        if covered:
+            raise ValueError(f"Exclusion of {rule} excludes what is covered: {covered[0].module} {covered[0].what}")
         reasons |= dict.fromkeys(found, rule["reason"])
     return reasons
 
@@ -257,10 +317,10 @@ def summary(counts: Mapping[Point, int], reasons: Mapping[Point, str]) -> list[d
     return rows
 
 
-def report(counts: Mapping[Point, int], rules: list[dict[str, str]]) -> dict[str, Any]:
-    """What is stored: units, points that are excluded, by reason, and those that are missing."""
+def report(counts: Mapping[Point, int], rules: list[dict[str, str]], machines: Sequence[str] = ()) -> dict[str, Any]:
+    """What is stored: machines, units, points that are excluded, by reason, and those that are missing."""
     reasons = excluded(counts, rules)
-    return {"units": summary(counts, reasons), "excluded": Counter(reasons.values()),
+    return {"machines": list(machines), "units": summary(counts, reasons), "excluded": Counter(reasons.values()),
             "missing": [dataclasses.astuple(point) for point in sorted(counts) if not counts[point]
                         and point not in reasons]}
 
@@ -271,20 +331,36 @@ def share(row: Mapping[str, int]) -> float:
     return 100 * row["covered"] / counted if counted else 100.0
 
 
-def _rows(made: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [("part", "unit", *(f"{kind} %" for kind in KINDS), "points", "excluded"), *(
-        (row["part"], row["unit"] or "all of it", *(f"{share(row[kind]):.1f}" for kind in KINDS),
-         str(sum(row[kind]["points"] for kind in KINDS)), str(sum(row[kind]["excluded"] for kind in KINDS)))
-        for row in made["units"])]
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (row["part"], row["unit"] or "all of it",
+            *(f"{share(row[kind]):.1f}" if row[kind]["points"] else "" for kind in KINDS),
+            str(sum(row[kind]["points"] for kind in KINDS)), str(sum(row[kind]["excluded"] for kind in KINDS)))
+
+
+_HEAD = ("part", "unit", *(f"{kind} %" for kind in KINDS), "points", "excluded")
+
+
+def worst(made: Mapping[str, Any], count: int = 10) -> list[tuple[str, str, float, int]]:
+    """Units of the parts that are aimed at, what of them is below the aim, its share, and points that are missing:
+    first where most are."""
+    rows = [(row["unit"], kind, share(row[kind]), row[kind]["points"] - row[kind]["excluded"] - row[kind]["covered"])
+            for row in made["units"] if row["part"] in AIMED and row["unit"] for kind in KINDS]
+    return sorted((row for row in rows if row[2] < AIMS[row[1]]), key=lambda row: -row[3])[:count]
 
 
 def page(text: str, made: Mapping[str, Any]) -> str:
     """A page whose tables say what is stored."""
-    head, *rows = _rows(made)
-    text = fill(text, "coverage", [f"| {' | '.join(head)} |", f"|---|---|{'---:|' * (len(head) - 2)}",
-                                   *(f"| {' | '.join(row)} |" for row in rows if row[1] == "all of it")])
-    return fill(text, "excluded", ["| points | why |", "|---:|---|", *(
-        f"| {number} | {reason} |" for reason, number in made["excluded"].items())])
+    def lines(head: Sequence[str], rows: Sequence[Sequence[object]], names: int) -> list[str]:
+        return [f"| {' | '.join(head)} |", f"|{'---|' * names}{'---:|' * (len(head) - names)}",
+                *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+
+    parts = [_cells(row) for row in made["units"] if not row["unit"]]
+    units = [_cells(row) for row in made["units"] if row["unit"] and row["part"] in AIMED]
+    text = fill(text, "coverage", [f"Machines: {', '.join(made['machines'])}.", "", *lines(_HEAD, parts, 2), "",
+                                   "Units of datapath and link:", "", *lines(_HEAD, units, 2)])
+    text = fill(text, "worst", lines(("unit", "what", "%", "missing"), [
+        (unit, kind, f"{percent:.1f}", missing) for unit, kind, percent, missing in worst(made)], 2))
+    return fill(text, "excluded", lines(("why", "points"), list(made["excluded"].items()), 1))
 
 
 @click.command()
@@ -298,33 +374,40 @@ def main(checkpoint: Path, names: tuple[str, ...], hostile: int, missing: bool, 
          as_json: bool) -> None:
     """What of the gateware is covered."""
     counts: Counter[Point] = Counter()
+    chosen = names or tuple(MACHINES)
     try:
         model = Checkpoint.open(checkpoint)
-        with tempfile.TemporaryDirectory() as folder, Progress() as progress:
-            for index, name in enumerate(names or MACHINES):
-                progress(name, index, len(names or MACHINES))
-                preset, changes = MACHINES[name]
-                config = configs.model_config(model.geometry, preset, **changes)
-                path   = Path(folder, f"{name}.tape")
-                compile_tape(model, config, path)
-                counts.update(measure(config, [Tape.open(path), *hostile_tapes(config, hostile)]))
+        with Progress() as progress:
+            for index, name in enumerate(chosen):
+                progress(name, index, len(chosen))
+                counts.update(kept(name, model, hostile, lambda what, name=name, index=index: progress(
+                    f"{name}: {what}", index, len(chosen))))
         # A rule may be about another machine.
         rules = [] if names else tomllib.loads(EXCLUSIONS.read_text())["exclude"]
-        made  = report(counts, rules)
+        made  = report(counts, rules, chosen)
     except (DeviceError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if store is not None:
         _store(store, made)
     emit(as_json, made, [
-        *table(_rows(made)), "",
+        *table([_HEAD, *map(_cells, made["units"])]), "",
+        *table([("below the aim", "what", "%", "missing"), *(
+            (unit, kind, f"{percent:.1f}", missing) for unit, kind, percent, missing in worst(made))]), "",
         *table([("points", "why they are excluded"), *(
             (str(number), why) for why, number in made["excluded"].items())]),
         *(["", *table([("module", "kind", "source", "what nobody covers"), *made["missing"]])] if missing else [])])
 
 
+def by_name(missing: Sequence[Sequence[str]]) -> list[list[str | int]]:
+    """Points that are missing, the bits of a signal or a memory together: module, kind, source, what, how many."""
+    counts = Counter((module, kind, source, what if kind in ("line", "branch") else re.split(r"[\[:]", what)[0])
+                     for module, kind, source, what in missing)
+    return [[*names, count] for names, count in sorted(counts.items())]
+
+
 def _store(path: Path, made: Mapping[str, Any]) -> None:
     with replacing(path) as file:
-        file.write((json.dumps(made, indent=1) + "\n").encode())
+        file.write((json.dumps({**made, "missing": by_name(made["missing"])}) + "\n").encode())
     written = path.with_name("trust.md")
     with replacing(written) as file:
         file.write(page(written.read_text(), made).encode())

@@ -14,7 +14,7 @@ from terngen.hw.contract.formats import FloatFormat
 from terngen.hw.contract.tape import DRAINS, Mark, Op, Section, Tape
 from terngen.sim.golden.machine import GoldenMachine
 
-__all__ = ["MADE_WITH", "Writer", "hostile_tape", "hostile_tapes"]
+__all__ = ["MADE_WITH", "Writer", "hostile_tape", "hostile_tapes", "square_tape"]
 
 #: Token with which slot 0 makes a tape, from power-up on, and the others with those after it: with them many of the
 #: numbers are at an edge of the format. The rows before it are made on purpose.
@@ -45,6 +45,11 @@ def hostile_tapes(config: Config, count: int) -> list[Tape]:
     return [hostile_tape(config, seed, tiles=4 if seed else 70) for seed in range(count)]
 
 
+def square_tape(config: Config, *, operations: int = 200) -> Tape:
+    """A tape of squares alone, so many sums of them, with numbers from all over the format."""
+    return Writer(config, 0, 24).tape(0, 1, squares=operations)
+
+
 class Writer:
     """Writes a tape while the golden machine plays it, so that most numbers land where they tell something."""
 
@@ -65,7 +70,7 @@ class Writer:
             self._parts.append((place, length))
             place += config.groups(length)
 
-    def tape(self, operations: int, tiles: int) -> Tape:
+    def tape(self, operations: int, tiles: int, squares: int = 0) -> Tape:
         """All of it."""
         config, size = self._config, self._config.beat_bytes
         sections = []
@@ -89,6 +94,8 @@ class Writer:
             self._operation()
         while self._sums or self._codes:
             self._empty()
+        for _ in range(squares):
+            self._spread()
         layers = end("layers", embedding.count)
         self._scan(self._hidden)
         self._quantise(self._length(config.wide))
@@ -240,6 +247,18 @@ class Writer:
             # A root at an edge leaves nothing of the sums that it scales, so mostly another one follows.
             if abs((int(machine.root[0]) >> fmt.mantissa_bits) - fmt.bias) < fmt.bias // 2 or self._rng.random() < 0.2:
                 break
+
+    def _spread(self) -> None:
+        """A sum of squares of any size: of different ones, or of many that are the same, as large as its bin takes."""
+        config, fmt, rng = self._config, self._config.path, self._rng
+        length = config.lanes * (config.hidden // config.lanes)
+        fields = {"opcode": Op.SQUARE, "length": length, "first": int(rng.random() < 0.5), "last": 1,
+                  "scale": int(rng.integers(1 << fmt.wide.width))}
+        if rng.random() < 0.3:
+            self._play(tape.pack_descriptor(config, weight=int(rng.integers(1 << fmt.width)), **fields))
+            return
+        octets = tape.pack_parameters(config, rng.integers(0, 1 << fmt.parameter.width, length))
+        self._play(tape.pack_descriptor(config, weighted=1, beats=len(octets) // config.beat_bytes, **fields) + octets)
 
     def _matrix(self, rows: int, *, release: bool) -> None:
         config, cols = self._config, self._codes[0]

@@ -29,7 +29,7 @@ from terngen.sim.device import GoldenTransport, SimTransport
 from terngen.sim.edges import edge_tape
 from terngen.sim.faults import Faults
 from terngen.sim.gate import CheckedTransport
-from terngen.sim.hostile import MADE_WITH, hostile_tape
+from terngen.sim.hostile import MADE_WITH, hostile_tape, square_tape
 from terngen.sim.memory import MemoryModel
 
 __all__ = ["Observation", "observed"]
@@ -68,10 +68,10 @@ class _Machine(SimTransport):
     QUIET_CYCLES_PER_BEAT = 0
 
     def __init__(self, library: Library, config: Config, *, faults: Faults | None = None,
-                 direct: bool = False, memory: MemoryModel = _MEMORY) -> None:
+                 direct: bool = False, memory: MemoryModel = _MEMORY, stall_out: float = 0.1) -> None:
         self.config  = config
         self.memory  = memory
-        self.model   = _Model(library, memory=self.memory, stall_in=0.1, stall_out=0.1, seed=1)
+        self.model   = _Model(library, memory=self.memory, stall_in=0.1, stall_out=stall_out, seed=1)
         self._direct = direct
         self._faults = faults
         self._beats  = 0
@@ -113,9 +113,9 @@ def _play(transport: _Machine, tape: Tape) -> Iterator[Any]:
     yield device.step({slot: token() for slot in every}, reset=[1]), results()
     yield device.prefill([token() for _ in range(5)], state=0)
     yield device.step({1: vocab - 1}, head=False)
-    # The first slot draws.
+    # The first slot draws, where one can.
     yield list(device.decode({slot: token() for slot in every}, 3,
-                             sampling={0: Sampling(temperature=1.0, seed=1)})), device.counters
+                             sampling={0: Sampling(temperature=float(tape.config.draws), seed=1)})), device.counters
     yield device.logits({0: token()})[0].tolist()
     # What is written to the tape starts nothing.
     checked.write(regs.TAPE_BASE, tape.image[:256].tobytes())
@@ -344,6 +344,36 @@ def _draws(transport: _Machine, tape: Tape) -> Iterator[Any]:
             yield list(device.decode(tokens, 1, reset=every, sampling=sampling))
 
 
+def _crowd(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """Requests that wait for no answer, on a line that takes few octets: whatever can wait for another does."""
+    golden, decoder, answers = GoldenTransport(tape.config), wire.Decoder(), []
+    image  = np.random.default_rng(6).integers(0, 256, (8, wire.MAX_PAYLOAD), np.uint8)
+    octets = wire.encode_frame(Frame(type=Type.HELLO, generation=79, sequence=0))
+    for turn, part in enumerate(image):
+        octets += wire.encode_frame(Frame(type=Type.READ, generation=79, sequence=2 * turn + 1, address=0,
+                                          length=wire.MAX_PAYLOAD))
+        octets += wire.encode_frame(Frame(type=Type.WRITE, generation=79, sequence=2 * turn + 2,
+                                          address=regs.TAPE_BASE + turn * wire.MAX_PAYLOAD, length=wire.MAX_PAYLOAD,
+                                          payload=part.tobytes()))
+    transport.pipe.send(octets)
+    while piece := transport.pipe.receive(4096, 30e-6):
+        answers += decoder.feed(piece)
+    _same("Frames that are not intact", decoder.drops, 0)
+    _same("Answers", [answer.sequence for answer in answers], list(range(17)))
+    for answer in answers[1::2]:
+        _same("Reading", answer.payload, golden.read(0, wire.MAX_PAYLOAD))
+    _same("Memory", transport.model.memory_read(0, image.size), image.tobytes())
+    yield len(answers)
+
+
+def _squares(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """Sums of squares from all over the format."""
+    _, device = _checked(transport, tape)
+    every = range(tape.config.slots)
+    for turn in range(2):
+        yield device.step({slot: (MADE_WITH + slot, slot)[turn] for slot in every}, reset=every, head=False)
+
+
 def _registers(transport: _Machine, tape: Tape) -> Iterator[Any]:
     """All that is written and read back, and what is not there."""
     config = tape.config
@@ -513,6 +543,8 @@ def _stages(model: Tape, hostile: Sequence[Tape]) -> Iterator[_Stage]:
     yield "bursts", _hostile, _edges(config, 1), {"direct": True, "memory": _BURSTS}
     for tape in hostile[1:]:
         yield "hostile", _hostile, tape, {"direct": True}
+    yield "crowd", _crowd, model, {"stall_out": 0.9}
+    yield "squares", _squares, square_tape(model.config), {"direct": True}
 
 
 def observed(library: Library, tapes: Sequence[Tape],

@@ -1,8 +1,13 @@
 """What is counted, and where it stands."""
 
+import json
+import tomllib
+
 import pytest
 
-from terngen.hw.link.cobs import CobsDecoder
+from terngen.host.convert.checkpoint import Checkpoint
+from terngen.hw.link.cobs import CobsDecoder, CobsEncoder
+from terngen.hw.top import Machine
 from terngen.sim import coverage
 from terngen.sim.coverage import Listing, Point, points
 from terngen.sim.hostile import hostile_tape
@@ -41,6 +46,34 @@ def test_points(root, listing):
     assert lines["else"].startswith("with m.If(self.i.valid & self.i.ready)")
 
 
+def test_memories():
+    """Bits of words in a memory are told from those of signals."""
+    listing = Listing(verilog(CobsEncoder(), "top.encoder", sources=True))
+    text    = next(line.strip() for line in listing.text.splitlines() if f"[{CobsEncoder.DEPTH - 1}:0];" in line)
+    (point, count), = points(listing, written(listing, text, "toggle", "memory[3][1]:0->1", 2)).items()
+    assert (point.module, point.kind, point.what, count) == ("encoder.ring", "memory", "memory[3][1]:0->1", 2)
+
+
+@pytest.mark.parametrize("name", coverage.MACHINES)
+def test_parts(root, name):
+    """Each machine can be made for the model, and each of its modules belongs to a part."""
+    config  = coverage.machine_of(name, Checkpoint.open(root / "tests/data/reference/tiny"))
+    modules = Machine(config).elaborate(None)._named_submodules
+    assert {coverage.part_of(module) for module in modules} >= {"datapath", "link", "control", "tape"}
+
+
+def test_kept(root, tmp_path, monkeypatch):
+    """A machine that was measured is not measured again, unless there are other stimuli."""
+    monkeypatch.setenv("TERNGEN_CACHE_DIR", str(tmp_path))
+    model  = Checkpoint.open(root / "tests/data/reference/tiny")
+    counts = {Point("endpoint", "line", "hw/a.py:1", "a"): 3, Point("endpoint", "line", "hw/a.py:2", "b"): 0}
+    asked  = []
+    monkeypatch.setattr(coverage, "measure", lambda config, tapes, say: asked.append(len(tapes)) or counts)
+    for hostile in (1, 1, 2):
+        assert coverage.kept("tree", model, hostile, print) == counts
+    assert asked == [2, 3]
+
+
 def test_counted_once(listing):
     """A net is counted where it is made: not as an input, not under another name, not inside of an expression."""
     counted = [line for line in listing.text.splitlines() if line.startswith(("  wire", "  reg"))]
@@ -49,25 +82,53 @@ def test_counted_once(listing):
 
 
 def test_excluded():
-    """A rule takes what nobody has covered; one that takes nothing is refused."""
+    """A rule takes what nobody has covered; one that takes nothing is refused, and so is one that is not true."""
     here, there = Point("link", "toggle", "hw/a.py:1", "a"), Point("link", "toggle", "hw/a.py:1", "b")
     counts = {here: 0, there: 2}
-    rule   = {"module": "link", "what": "[ab]", "reason": "why"}
+    rule   = {"module": "link", "what": "a", "reason": "why"}
     assert coverage.excluded(counts, [rule]) == {here: "why"}
     with pytest.raises(ValueError, match=r"^Exclusion of .* excludes nothing$"):
-        coverage.excluded(counts, [{**rule, "what": "b"}])
+        coverage.excluded(counts, [{**rule, "what": "c"}])
+    with pytest.raises(ValueError, match=r"^Exclusion of .* excludes what is covered: link b$"):
+        coverage.excluded(counts, [{**rule, "what": "[ab]"}])
 
 
 def test_page():
     """The tables say what was counted; a part that is excluded does not count."""
     counts = {Point("endpoint", "line", "hw/a.py:1", what): count for what, count in (("a", 3), ("b", 0), ("c", 0))}
-    made   = coverage.report(counts, [{"what": "b", "reason": "why"}])
+    made   = coverage.report(counts, [{"what": "b", "reason": "why"}], ["tree", "lmul"])
     assert made["missing"] == [("endpoint", "line", "hw/a.py:1", "c")]
-    text   = "<!-- coverage -->\n<!-- end -->\n<!-- excluded -->\n<!-- end -->\n"
+    text   = "".join(f"<!-- {name} -->\n<!-- end -->\n" for name in ("coverage", "worst", "excluded"))
     told   = coverage.page(text, made)
-    assert "| link | all of it | 50.0 | 100.0 | 100.0 | 3 | 1 |" in told
-    assert "| 1 | why |" in told
+    assert "Machines: tree, lmul.\n" in told
+    assert "| link | all of it | 50.0 |  |  |  | 3 | 1 |" in told
+    assert "| link | endpoint | 50.0 |  |  |  | 3 | 1 |" in told
+    assert "| endpoint | line | 50.0 | 1 |" in told
+    assert "| why | 1 |" in told
     assert coverage.page(told, made) == told
+
+
+def test_by_name():
+    """Bits of a signal are stored together, lines and branches each by itself."""
+    missing = [("link", "toggle", "hw/a.py:1", "left[2]:0->1"), ("link", "toggle", "hw/a.py:1", "left[3]:1->0 #2"),
+               ("link", "line", "hw/a.py:1", "if: left[2]"), ("link", "line", "hw/a.py:1", "if: left[3]")]
+    assert coverage.by_name(missing) == [["link", "line", "hw/a.py:1", "if: left[2]", 1],
+                                         ["link", "line", "hw/a.py:1", "if: left[3]", 1],
+                                         ["link", "toggle", "hw/a.py:1", "left", 2]]
+
+
+def test_stored(root):
+    """The page says what is stored, with the exclusions that there are; the aims are reached."""
+    made = json.loads((root / "docs/coverage.json").read_text())
+    text = (root / "docs/trust.md").read_text()
+    assert coverage.page(text, made) == text
+    assert made["machines"] and set(made["machines"]) <= set(coverage.MACHINES)
+    rules = tomllib.loads(coverage.EXCLUSIONS.read_text())["exclude"]
+    assert set(made["excluded"]) == {rule["reason"] for rule in rules}
+    rows = {row["part"]: row for row in made["units"] if not row["unit"]}
+    for part in coverage.AIMED:
+        for kind, aim in coverage.AIMS.items():
+            assert coverage.share(rows[part][kind]) >= aim
 
 
 @pytest.mark.long
