@@ -36,8 +36,8 @@ __all__ = ["Observation", "observed"]
 
 #: Cycles without an answer after which a mutant counts as dead.
 _QUIET   = 200_000
-#: Cycles after which it counts as dead although it still says something: ten times those of a stage.
-_LONGEST = 3_000_000
+#: Cycles after which it counts as dead although it still says something: more than any stage takes of any machine.
+_LONGEST = 10_000_000
 
 #: What was done, and what came of it.
 Observation = tuple[str, Any]
