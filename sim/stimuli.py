@@ -130,7 +130,7 @@ def _hostile(transport: _Machine, tape: Tape) -> Iterator[Any]:
     for step in range(4):
         # First what the tape was made with, then the corners of the embedding.
         tokens = {slot: MADE_WITH + slot if step == 0 else ((step - 1) * len(every) + slot) % vocab for slot in every}
-        if step == 2:
+        if step == 2 and len(every) > 1:
             del tokens[0]
         yield device.step(tokens, reset=every if step == 0 else [], states=dict.fromkeys(tokens, 0) if step == 3
                           else None)
