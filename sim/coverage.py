@@ -393,8 +393,7 @@ def main(checkpoint: Path, names: tuple[str, ...], hostile: int, missing: bool, 
         *table([_HEAD, *map(_cells, made["units"])]), "",
         *table([("below the aim", "what", "%", "missing"), *(
             (unit, kind, f"{percent:.1f}", missing) for unit, kind, percent, missing in worst(made))]), "",
-        *table([("points", "why they are excluded"), *(
-            (str(number), why) for why, number in made["excluded"].items())]),
+        *table([("why points are excluded", "points"), *made["excluded"].items()]),
         *(["", *table([("module", "kind", "source", "what nobody covers"), *made["missing"]])] if missing else [])])
 
 
