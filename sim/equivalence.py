@@ -280,9 +280,13 @@ def proof(netlist: str, command: str) -> str | None:
     cell   = whole.cells.get(chosen["cell"]) or whole.cells["\\" + chosen["cell"]]
     if cell.kind == "$mem_v2":
         # A memory is not copied; the defect is behind it.
+        data = cell.ports["RD_DATA"]
+        if chosen["port"] == "WR_DATA" and len(data) == len(cell.ports["WR_DATA"]):
+            # What is written wrong is read wrong, now and then.
+            tap = whole.tap([data[int(chosen["portbit"])]])
+            return "nobody sees it" if any(not _Miter(whole, tap, reach, 0).seen for reach in range(3)) else None
         if chosen["port"] != "RD_DATA":
             return None
-        data = cell.ports["RD_DATA"]
         cell = whole.tap([data[int(chosen[name])] for name in ("portbit", "ctrlbit") if name in chosen])
         chosen |= {"port": "Y", "portbit": "0"} | ({"ctrlbit": "1"} if "ctrlbit" in chosen else {})
     options  = " ".join(f"-{name} {value}" for name, value in chosen.items() if name != "cell")

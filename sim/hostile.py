@@ -14,7 +14,7 @@ from terngen.hw.contract.formats import FloatFormat
 from terngen.hw.contract.tape import DRAINS, Mark, Op, Section, Tape
 from terngen.sim.golden.machine import GoldenMachine
 
-__all__ = ["MADE_WITH", "hostile_tape", "hostile_tapes", "square_tape"]
+__all__ = ["MADE_WITH", "Writer", "hostile_tape", "hostile_tapes", "square_tape"]
 
 #: Token with which slot 0 makes a tape, from power-up on, and the others with those after it: with them many of the
 #: numbers are at an edge of the format. The rows before it are made on purpose.
@@ -37,7 +37,7 @@ def hostile_tape(config: Config, seed: int, *, operations: int = 80, vocab: int 
     tiles : :class:`int`
         Tiles of the other head.
     """
-    return _Writer(config, seed, vocab).tape(operations, tiles)
+    return Writer(config, seed, vocab).tape(operations, tiles)
 
 
 def hostile_tapes(config: Config, count: int) -> list[Tape]:
@@ -47,10 +47,10 @@ def hostile_tapes(config: Config, count: int) -> list[Tape]:
 
 def square_tape(config: Config, *, operations: int = 200) -> Tape:
     """A tape of squares alone, so many sums of them, with numbers from all over the format."""
-    return _Writer(config, 0, 24).tape(0, 1, squares=operations)
+    return Writer(config, 0, 24).tape(0, 1, squares=operations)
 
 
-class _Writer:
+class Writer:
     """Writes a tape while the golden machine plays it, so that most numbers land where they tell something."""
 
     def __init__(self, config: Config, seed: int, vocab: int) -> None:
@@ -172,13 +172,14 @@ class _Writer:
 
     # Operations.
 
-    def _write(self, op: Op, length: int, *, values: np.ndarray | None = None, scale: int = 0, **fields: int) -> None:
-        """A descriptor, with parameters or without; the golden machine plays it."""
+    def _write(self, op: Op, length: int, *, values: np.ndarray | None = None, weights: np.ndarray | None = None,
+               scale: int = 0, **fields: int) -> None:
+        """A descriptor, with parameters, those or others, or without; the golden machine plays it."""
         config, fmt = self._config, self._config.path
         octets = b""
         if op not in (Op.QUANTISE, Op.SILU, Op.LOGITS):
-            if self._rng.random() < 0.7:
-                octets = tape.pack_parameters(config, self._weights(values, length))
+            if weights is not None or self._rng.random() < 0.7:
+                octets = tape.pack_parameters(config, self._weights(values, length) if weights is None else weights)
                 fields["weighted"] = 1
             else:
                 fields["weight"] = int(self._numbers(fmt, 1)[0])

@@ -9,13 +9,14 @@ notices those that cannot be told from the machine are proven so (:mod:`terngen.
 """
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,13 @@ from terngen.sim.performance import fill
 from terngen.sim.stimuli import Observation, observed
 from terngen.sim.verilog import verilog
 
-__all__ = ["Mutants", "mutants", "noticed", "page", "report"]
+__all__ = ["Mutants", "keep", "known", "mutants", "noticed", "page", "report"]
 
 #: Environment variable that says which mutant a machine is; zero is none.
 _CHOICE = "TERNGEN_MUTANT"
 _BITS   = 16
+#: Observation after which a mutant is proven, if it can be, before it is put through the rest.
+_EARLY  = "cycles of hostile"
 #: Tapes that no model would make.
 HOSTILE = 5
 
@@ -63,6 +66,11 @@ class Mutants:
     verilog:  str
     netlist:  str
     commands: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Of the machine and its defects: what is known of them holds as long as it is the same."""
+        return hashlib.sha256(self.verilog.encode()).hexdigest()[:16]
 
     def describe(self, number: int) -> dict[str, str]:
         """What a mutant is: ``mode``, ``cell``, ``port``, and ``line``, that of our source which made it."""
@@ -114,18 +122,29 @@ def mutants(config: Config, count: int, seed: int) -> Mutants:
 def noticed(expected: Sequence[Observation], library: Library, tapes: Sequence[Tape], number: int) -> str | None:
     """Where a mutant first differs from what is expected, or nothing if it does not."""
     os.environ[_CHOICE] = str(number)
-    for wanted, made in itertools.zip_longest(expected, observed(library, tapes)):
-        if wanted != made:
-            return str(made[0] if made else "end")
+    made = itertools.islice(observed(library, tapes), len(expected))
+    for wanted, other in itertools.zip_longest(expected, made):
+        if wanted != other:
+            return str(other[0] if other else "end")
     return None
+
+
+def known(store: Path, told: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """What is stored of mutants, by number, if they are these: of the same seed, count and netlist."""
+    stored = json.loads(store.read_text()) if store.exists() else {}
+    if any(stored.get(name) != told[name] for name in ("seed", "count", "netlist")):
+        return {}
+    return {row["number"]: row for row in stored["mutants"]}
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--count", type=click.IntRange(1, (1 << _BITS) - 1), default=300, show_default=True, help="Mutants.")
 @click.option("--seed", type=click.IntRange(min=1), default=1, show_default=True, help="Of their choice.")
-@click.option("--only", type=int, multiple=True, help="Try these mutants only, by number.")
-@click.option("--store", type=click.Path(path_type=Path), help="Write this JSON file, and the page trust.md beside it.")
+@click.option("--only", type=int, multiple=True, help="Try these mutants only, by number, whatever is stored of them.")
+@click.option("--store", type=click.Path(path_type=Path),
+              help="Write this JSON file, and the page trust.md beside it, after each mutant. Those that are noticed "
+                   "or proven there already are not tried again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def main(checkpoint: Path, count: int, seed: int, only: tuple[int, ...], store: Path | None, as_json: bool) -> None:
     """Which defects of a machine nobody notices, and which of those are none."""
@@ -143,50 +162,68 @@ def main(checkpoint: Path, count: int, seed: int, only: tuple[int, ...], store: 
             expected = list(observed(library, tapes))
             if trouble := [what for what, _ in expected if what.startswith("error")]:
                 raise click.ClickException(f"Without a defect the machine must pass, but there is an {trouble[0]}")
-            rows, numbers = [], only or range(1, count + 1)
+            early = expected[:1 + [what for what, _ in expected].index(_EARLY)]
+            told  = {"seed": seed, "count": count, "netlist": made.digest}
+            rows = known(store, told) if store is not None else {}
+            numbers = only or [number for number in range(1, count + 1)
+                               if number not in rows or report([rows[number]])["survivors"]]
             for index, number in enumerate(numbers):
                 progress("mutants", index, len(numbers))
-                reason = noticed(expected, library, tapes, number)
+                reason = noticed(early, library, tapes, number)
                 proof  = None if reason else equivalence.proof(made.netlist, made.commands[number - 1])
-                rows.append({"number": number, "noticed": reason, "proof": proof, **made.describe(number)})
+                if not reason and not proof:
+                    reason = noticed(expected, library, tapes, number)
+                rows[number] = {"number": number, "noticed": reason, "proof": proof, **made.describe(number)}
+                if store is not None:
+                    keep(store, told, rows)
     except (DeviceError, ValueError, build.BuildError) as error:
         raise click.ClickException(str(error)) from error
-    told = report(rows)
-    if store is not None:
-        with replacing(store) as file:
-            file.write((json.dumps({"seed": seed, **told}, indent=1) + "\n").encode())
-        written = store.with_name("trust.md")
-        with replacing(written) as file:
-            file.write(page(written.read_text(), {"seed": seed, **told}).encode())
-    emit(as_json, told, [_sentence(told), "", *table([("noticed in", "mutants"), *(
-        (name, str(number)) for name, number in told["noticed"].items())]), "",
-        *table([("mode", "port", "line", "where", "proof"), *map(_row, told["equivalent"] + told["survivors"])])])
+    found = report(rows.values())
+    emit(as_json, {**told, **found}, [_sentence(found), "", *table([("noticed in", "mutants"), *(
+        (name, str(number)) for name, number in found["noticed"].items())]), "",
+        *table([("number", "mode", "port", "line", "where", "proof"),
+                *map(_row, found["equivalent"] + found["survivors"])])])
 
 
-def report(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What is stored of mutants."""
+def keep(store: Path, told: Mapping[str, Any], rows: Mapping[int, Mapping[str, Any]]) -> None:
+    """The JSON file, with a line for each mutant, and the page beside it."""
+    listed = [rows[number] for number in sorted(rows)]
+    head   = json.dumps(told, indent=1).removesuffix("\n}")
+    lines  = ",\n".join(json.dumps(row) for row in listed)
+    with replacing(store) as file:
+        file.write(f'{head},\n "mutants": [\n{lines}\n]}}\n'.encode())
+    written = store.with_name("trust.md")
+    with replacing(written) as file:
+        file.write(page(written.read_text(), listed).encode())
+
+
+def report(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What came of mutants."""
+    rows   = list(rows)
     stages = Counter(row["noticed"] for row in rows if row["noticed"])
     return {"mutants": len(rows), "noticed": dict(stages.most_common()),
             "equivalent": [row for row in rows if row["proof"]],
             "survivors":  [row for row in rows if not row["noticed"] and not row["proof"]]}
 
 
-def _sentence(told: Mapping[str, Any]) -> str:
-    alive, proven = len(told["survivors"]), len(told["equivalent"])
-    others = told["mutants"] - proven
-    return (f"Of {told['mutants']} mutants {sum(told['noticed'].values())} are noticed and {proven} are proven to be "
+def _sentence(found: Mapping[str, Any]) -> str:
+    alive, proven = len(found["survivors"]), len(found["equivalent"])
+    others = found["mutants"] - proven
+    return (f"Of {found['mutants']} mutants {sum(found['noticed'].values())} are noticed and {proven} are proven to be "
             f"the machine; of the other {others} there survive {alive} ({100 * alive / max(others, 1):.1f} %).")
 
 
-def _row(row: Mapping[str, str]) -> tuple[str, ...]:
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     where = row.get("wire") or row["cell"].replace("$flatten", "").replace("\\", "")
-    return row["mode"], f"{row['port']} {row.get('portbit', '')}", row["line"], where, row["proof"] or "none"
+    return (str(row["number"]), row["mode"], f"{row['port']} {row.get('portbit', '')}", row["line"], where,
+            row["proof"] or "none")
 
 
-def page(text: str, told: Mapping[str, Any]) -> str:
+def page(text: str, rows: Iterable[Mapping[str, Any]]) -> str:
     """A page whose table says what is stored."""
-    return fill(text, "mutants", [_sentence(told), "", "| noticed in | mutants |", "|---|---:|", *(
-        f"| {name} | {number} |" for name, number in told["noticed"].items())])
+    found = report(rows)
+    return fill(text, "mutants", [_sentence(found), "", "| noticed in | mutants |", "|---|---:|", *(
+        f"| {name} | {number} |" for name, number in found["noticed"].items())])
 
 
 if __name__ == "__main__":

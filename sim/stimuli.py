@@ -1,10 +1,14 @@
 """What a machine is put through to find out what is wrong with it, or what nothing has tried.
 
 :func:`observed` does all of it with a simulated machine, beside the golden machine where that knows the answer, and
-tells what came of it: a model and tapes that no model would make, what is asked right and wrong, registers, senseless
-descriptors, places that are far away, sessions that begin in the middle of others, and a line with faults.
+tells what came of it: a model and tapes that no model would make, what is asked right and wrong, each bit of a header,
+registers, senseless descriptors, places that are far away, sessions that begin in the middle of others, draws that are
+close, a memory that gives nothing for long, and a line with faults.
 """
 
+import binascii
+import functools
+import itertools
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,29 +19,46 @@ import numpy as np
 from terngen.host.device import Device
 from terngen.host.errors import DeviceError, LinkError
 from terngen.host.sampling import Sampling
-from terngen.hw.contract import regs, wire
+from terngen.hw.contract import bits, drawing, regs, wire
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Reg
 from terngen.hw.contract.tape import Op, Tape, longest, pack_descriptor
 from terngen.hw.contract.wire import Fault, Frame, Type
 from terngen.sim.compiled import CompiledModel, Library
 from terngen.sim.device import GoldenTransport, SimTransport
+from terngen.sim.edges import edge_tape
 from terngen.sim.faults import Faults
 from terngen.sim.gate import CheckedTransport
-from terngen.sim.hostile import MADE_WITH, square_tape
+from terngen.sim.hostile import MADE_WITH, hostile_tape, square_tape
 from terngen.sim.memory import MemoryModel
 
 __all__ = ["Observation", "observed"]
 
 #: Cycles without an answer after which a mutant counts as dead.
-_QUIET  = 200_000
+_QUIET   = 200_000
+#: Cycles after which it counts as dead although it still says something: more than any stage takes of any machine.
+_LONGEST = 10_000_000
 
 #: What was done, and what came of it.
 Observation = tuple[str, Any]
 
+_MEMORY  = MemoryModel(latency=7, refresh_period=301, refresh_pause=13, stall=0.1)
+#: One that the machine waits for, and that then gives many beats at once.
+_BURSTS  = MemoryModel(latency=7, refresh_period=89, refresh_pause=43)
+
 
 class Noticed(Exception):
     """A mutant did what the machine must not do."""
+
+
+class _Model(CompiledModel):
+    """A machine that does not go on for ever."""
+
+    def run(self, octets: bytes = b"", *, want: int = 0, max_cycles: int) -> tuple[int, bytes]:
+        """See :meth:`CompiledModel.run`."""
+        if self.counters.cycles > _LONGEST:
+            raise LinkError(f"Machine must be done after {_LONGEST} cycles")
+        return super().run(octets, want=want, max_cycles=max_cycles)
 
 
 class _Machine(SimTransport):
@@ -47,10 +68,10 @@ class _Machine(SimTransport):
     QUIET_CYCLES_PER_BEAT = 0
 
     def __init__(self, library: Library, config: Config, *, faults: Faults | None = None,
-                 direct: bool = False, stall_out: float = 0.1) -> None:
+                 direct: bool = False, memory: MemoryModel = _MEMORY, stall_out: float = 0.1) -> None:
         self.config  = config
-        self.memory  = MemoryModel(latency=7, refresh_period=301, refresh_pause=13, stall=0.1)
-        self.model   = CompiledModel(library, memory=self.memory, stall_in=0.1, stall_out=stall_out, seed=1)
+        self.memory  = memory
+        self.model   = _Model(library, memory=self.memory, stall_in=0.1, stall_out=stall_out, seed=1)
         self._direct = direct
         self._faults = faults
         self._beats  = 0
@@ -109,7 +130,7 @@ def _hostile(transport: _Machine, tape: Tape) -> Iterator[Any]:
     for step in range(4):
         # First what the tape was made with, then the corners of the embedding.
         tokens = {slot: MADE_WITH + slot if step == 0 else ((step - 1) * len(every) + slot) % vocab for slot in every}
-        if step == 2:
+        if step == 2 and len(every) > 1:
             del tokens[0]
         yield device.step(tokens, reset=every if step == 0 else [], states=dict.fromkeys(tokens, 0) if step == 3
                           else None)
@@ -189,6 +210,138 @@ def _talk(transport: _Machine, tape: Tape) -> Iterator[Any]:
     transport.model.memory_write(0, b"\xff" * tape.config.beat_bytes)
     device._put(Reg.GO.value, 1)
     yield transport.read(Reg.WAIT.value, 4)
+
+
+def _headers(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """Each bit of a header: kinds and versions, generations, numbers, lengths, addresses, and what does not count."""
+    place, kept = Reg.HIDDEN.value, b"\x5a\xa5\x0f\xf0"
+
+    def send(sequence: int, kind: int = Type.READ.value << 4 | wire.VERSION, *, generation: int = 77,
+             address: int = place, length: int = 4, payload: bytes = b"", rest: bytes = bytes(2)) -> None:
+        octets  = bits.pack(wire.Header, version=0, type=Type.HELLO.value, generation=generation & 0xFF,
+                            sequence=sequence & 0xFFFF, address=address, length=length, fault=0)
+        octets  = bytes([kind]) + octets[1:-2] + rest + payload[:wire.MAX_PAYLOAD]
+        octets += binascii.crc32(octets).to_bytes(wire.CRC_BYTES, "little")
+        transport.pipe.send(wire.cobs_encode(octets) + b"\0")
+
+    def ask(sequence: int, *kind: int, generation: int = 77, **fields: Any) -> Frame:
+        send(sequence, *kind, generation=generation, **fields)
+        decoder = wire.Decoder()
+        while piece := transport.pipe.receive(4096, 30e-6):
+            if frames := decoder.feed(piece):
+                [frame, *_] = frames
+                _same("Whose answer", (frame.generation, frame.sequence), (generation & 0xFF, sequence & 0xFFFF))
+                return frame
+        raise Noticed("There is no answer")
+
+    def begin(sequence: int, generation: int = 77) -> None:
+        answer = ask(sequence, Type.HELLO.value << 4 | wire.VERSION, generation=generation, address=0, length=0)
+        _same("Opening", answer.type, Type.HELLO_REPLY)
+
+    def write(sequence: int, payload: bytes, **fields: int) -> Fault:
+        return ask(sequence, Type.WRITE.value << 4 | wire.VERSION, length=len(payload), payload=payload, **fields).fault
+
+    begin(9)
+    _same("Writing", write(10, kept), Fault.NONE)
+    # As many as would be sessions of their own, if they were taken for a HELLO.
+    for kind in range(256):
+        if kind & 15 != wire.VERSION or kind >> 4 not in (Type.HELLO.value, Type.READ.value, Type.WRITE.value):
+            wanted = Fault.TYPE if kind & 15 == wire.VERSION else Fault.VERSION
+            # What follows, and what the length says, means nothing then.
+            _same(f"First octet {kind:#x}", ask(kind, kind, generation=kind, length=4).fault, wanted)
+            _same(f"First octet {kind:#x}", ask(kind, kind, generation=kind, length=0, payload=kept).fault, wanted)
+    for bit in range(8):
+        _same("Generation", ask(11, generation=77 ^ 1 << bit).fault, Fault.GENERATION)
+    _same("Kept", ask(11).payload, kept)
+    for bit in range(16):
+        # Numbers before the next one are answered again.
+        ahead = ((12 ^ 1 << bit) - 12) & 0xFFFF
+        _same("Number", ask(12 ^ 1 << bit).fault, Fault.SEQUENCE if ahead < 1 << 15 else Fault.NONE)
+    _same("Does not count", ask(12, rest=b"\xff\xff").fault, Fault.NONE)
+    for sequence, length in enumerate([*(1 << bit for bit in range(16)), *(1024 | 1 << bit for bit in range(10)), 1020],
+                                      13):
+        valid  = length % 4 == 0 and 0 < length <= wire.MAX_PAYLOAD
+        answer = ask(sequence, address=regs.history_address(tape.config, 0, 0), length=length)
+        _same("Length", (answer.fault, answer.length), (Fault.NONE, length) if valid else (Fault.LENGTH, 0))
+    for sequence, offset in enumerate((1, 2, 3), 40):
+        _same("Address", ask(sequence, address=place + offset).fault, Fault.ADDRESS)
+    for sequence, count in enumerate((1, 2, 3, 5), 43):
+        _same("Length", write(sequence, bytes(count)), Fault.LENGTH)
+    # Frames that are longer or shorter than they say get no answer: the one that comes is that of the next.
+    for bit in range(2, 11):
+        for length in {(4 << bit % 3) ^ 1 << bit, 1020 ^ 1 << bit} - {0}:
+            send(47, Type.WRITE.value << 4 | wire.VERSION, length=length, payload=bytes(length ^ 1 << bit))
+        send(47, payload=bytes(1 << bit))
+        _same("Kept", ask(47).payload, kept)
+    # The number after each that carries; then a request that comes twice, and one that comes too early.
+    for bit in range(17):
+        number = (1 << bit) - 1
+        begin(number, generation=bit)
+        _same("Carried", write(number + 1, kept, generation=bit), Fault.NONE)
+        _same("Twice", write(number + 1, bytes(4), generation=bit), Fault.NONE)
+        _same("Early", write(number + 3, bytes(4), generation=bit), Fault.SEQUENCE)
+        _same("Kept", ask(number + 2, generation=bit).payload, kept)
+    # A session differs from another in any bit, and is the same in all.
+    generation = number = 0x55
+    begin(number, generation)
+    for bit in range(24):
+        _same("Writing", write(number + 1, kept, generation=generation), Fault.NONE)
+        begin(number, generation)
+        _same("Kept", ask(number + 2, generation=generation).payload, kept)
+        number, generation = number ^ (1 << bit & 0xFFFF), generation ^ (1 << bit >> 16)
+        begin(number, generation)
+        _same("Reset", ask(number + 1, generation=generation).payload, bytes(4))
+        begin(number ^ 0x5A5A, generation)
+        begin(number, generation)
+    yield transport.model.counters
+
+
+@functools.cache
+def _head(config: Config) -> Tape:
+    """A small tape with logits of all slots that differ."""
+    every = range(config.slots)
+    for seed in itertools.count():
+        tape   = hostile_tape(config, seed, operations=0, tiles=1)
+        device = Device(GoldenTransport(config), tape)
+        device.load()
+        device.step({slot: MADE_WITH + slot for slot in every}, reset=every)
+        results = [device.results(slot) for slot in every]
+        if all(result.scale and result.sums[0] > result.sums[-1] for result in results):
+            return tape
+    raise AssertionError
+
+
+def _draws(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """Tokens that are drawn, from where the best one always wins to where all are alike; with those seeds of many with
+    which it is close."""
+    _, device = _checked(transport, tape)
+    every  = range(tape.config.slots)
+    tokens = {slot: MADE_WITH + slot for slot in every}
+    yield device.step(tokens, reset=every)
+    results = [device.results(slot) for slot in every]
+    states  = np.array([drawing.start(seed) for seed in range(20_000)])
+
+    def close(sums: np.ndarray, slope: int) -> list[int]:
+        """Seeds with which two candidates are the best, or the best is better by one."""
+        now, scores = states, []
+        for loss in ((sums[0] - sums).astype(np.int64) * slope >> drawing.DISTANCE_BITS - 1).tolist():
+            for _ in range(4):
+                now = drawing.leap(now)
+            scores.append(drawing.noise(now) - loss)
+        best = np.sort(np.array(scores), axis=0)
+        lead = best[-1] - best[-2]
+        return [*np.flatnonzero(lead == 0)[:4].tolist(), *np.flatnonzero(lead == 1)[:4].tolist(), *range(8)]
+
+    for power in (-4, -2, -1, 0, 1, 2, 3, 4, 5, 7, 9, 11):
+        temperatures, seeds = [], []
+        for slot, result in enumerate(results):
+            behind = abs(result.scale) * int(result.sums[0] - result.sums[-1])
+            temperatures.append(behind * (1 + slot / 3) * 2.0 ** -power)
+            seeds.append(close(result.sums, drawing.slope(result.scale, drawing.coldness(temperatures[slot]))))
+        for place in range(8):
+            sampling = {slot: Sampling(temperature=temperatures[slot], seed=seeds[slot][place],
+                                       top_k=2 + slot if place == 7 else None) for slot in every}
+            yield list(device.decode(tokens, 1, reset=every, sampling=sampling))
 
 
 def _crowd(transport: _Machine, tape: Tape) -> Iterator[Any]:
@@ -333,6 +486,25 @@ def _interrupt(transport: _Machine, tape: Tape) -> Iterator[Any]:
         yield device.results(slot).sums.tolist()
 
 
+def _cut(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """Reads of the tape of any length that a new session cuts off, soon or when all has come; after each a step."""
+    device = Device(transport, tape)
+    device.load()
+    layers, every = tape.marks["layers"], range(tape.config.slots)
+    for bit in range(layers.count.bit_length() - 1):
+        for cycles in (30, 60 + (2 << bit)):
+            device._put(Reg.MASK.value, 1, 0, 0, 0, layers.start, 1 << bit | 1 << max(bit - 2, 0), 0, 0, 0,
+                        regs.NO_TOKEN)
+            device._put(Reg.GO.value, 1)
+            transport.model.run(max_cycles=cycles, want=1)
+            transport._connect()
+            device = Device(transport, tape)
+            yield device.step(dict.fromkeys(every, MADE_WITH), reset=every)
+            for slot in every:
+                result = device.results(slot)
+                yield result.tokens.tolist(), result.sums.tolist(), result.scale
+
+
 def _suffer(transport: _Machine, tape: Tape) -> Iterator[Any]:
     """A load through a line with faults, and what is left of it."""
     image = tape.image[:2048].tobytes()
@@ -346,17 +518,29 @@ def _suffer(transport: _Machine, tape: Tape) -> Iterator[Any]:
 _Stage = tuple[str, Callable[..., Iterator[Any]], Tape, dict[str, Any]]
 
 
+@functools.cache
+def _edges(config: Config, rounds: int) -> Tape:
+    return edge_tape(config, 0, rounds=rounds)
+
+
 def _stages(model: Tape, hostile: Sequence[Tape]) -> Iterator[_Stage]:
     """All that is done."""
+    config = model.config
     yield "model", _play, model, {}
     yield "hostile", _hostile, hostile[0], {"direct": True}
+    yield "edges", _hostile, _edges(config, 12), {"direct": True}
     yield "link", _talk, model, {}
+    yield "headers", _headers, model, {}
     for seed in range(2):
         yield "faults", _suffer, model, {"faults": Faults(3e-3, seed=seed)}
     yield "registers", _registers, model, {}
     yield "senseless", _senseless, model, {}
     yield "large", _large, hostile[0], {}
     yield "interrupted", _interrupt, model, {"direct": True}
+    yield "cut off", _cut, model, {"direct": True}
+    if config.draws:
+        yield "draws", _draws, _head(config), {"direct": True}
+    yield "bursts", _hostile, _edges(config, 1), {"direct": True, "memory": _BURSTS}
     for tape in hostile[1:]:
         yield "hostile", _hostile, tape, {"direct": True}
     yield "crowd", _crowd, model, {"stall_out": 0.9}

@@ -18,13 +18,29 @@ endmodule
 """
 
 
-@pytest.fixture(scope="module")
-def netlist(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("netlist")
-    (folder / "top.v").write_text(DESIGN)
-    (folder / "make.ys").write_text("read_verilog top.v\nproc\nopt_clean\nwrite_rtlil flat.il\n")
+#: The last bit of a word is written, and looked at by a register that nobody looks at.
+MEMORY = """
+module top(input clk, input [1:0] place, input [3:0] d, output [2:0] q);
+    reg [3:0] words [0:3];
+    wire [3:0] word = words[place];
+    reg last;
+    always @(posedge clk) words[place] <= d;
+    always @(posedge clk) last <= word[3];
+    assign q = word[2:0];
+endmodule
+"""
+
+
+def make(folder, design: str) -> str:
+    (folder / "top.v").write_text(design)
+    (folder / "make.ys").write_text("read_verilog top.v\nproc\nmemory_collect\nopt_clean\nwrite_rtlil flat.il\n")
     build.run_tool(build.YOSYS, ["make.ys"], folder)
     return (folder / "flat.il").read_text()
+
+
+@pytest.fixture(scope="module")
+def netlist(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("netlist"), DESIGN)
 
 
 def cell(netlist: str, kind: str, place: int = 0) -> str:
@@ -46,3 +62,10 @@ def test_unreachable(netlist):
 @pytest.mark.parametrize("mode", ["inv", "const0", "const1"])
 def test_defect(netlist, mode):
     assert proof(netlist, f"mutate -mode {mode} -module top -cell {cell(netlist, 'or')} -port Y -portbit 2") is None
+
+
+@pytest.mark.parametrize("bit, unseen", [(3, True), (2, False)])
+def test_written(tmp_path, bit, unseen):
+    """What is written wrong, and read by nobody."""
+    command = f"mutate -mode inv -module top -cell \\words -port WR_DATA -portbit {bit}"
+    assert (proof(make(tmp_path, MEMORY), command) is not None) == unseen

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 
 import pytest
 
 from terngen.sim import equivalence
 from terngen.sim.compiled import compile_machine
 from terngen.sim.hostile import hostile_tape
-from terngen.sim.mutants import mutants, noticed, page
+from terngen.sim.mutants import keep, known, mutants, noticed, page, report
 from terngen.sim.stimuli import observed
 
 COUNT = 12
@@ -21,7 +22,10 @@ def test_mutants(make_tape, monkeypatch):
     made = mutants(tape.config, COUNT, 3)
     assert len(made.commands) == COUNT
     told = [made.describe(number) for number in range(1, COUNT + 1)]
-    assert all(each["mode"] in ("inv", "const0", "const1", "cnot0", "cnot1") and each["line"] for each in told)
+    assert all(each["mode"] in ("inv", "const0", "const1", "cnot0", "cnot1") for each in told)
+    # Multiplexers that Yosys makes of an `if` have no line of ours.
+    assert all(each["line"] or re.search("proc|\\$auto", each["cell"]) for each in told)
+    assert any(each["line"] for each in told)
     library = compile_machine(made.verilog, config=tape.config, optimisation="-O1")
     tapes   = [tape, *(hostile_tape(tape.config, seed) for seed in range(2))]
     monkeypatch.setitem(os.environ, "TERNGEN_MUTANT", "0")
@@ -33,10 +37,27 @@ def test_mutants(make_tape, monkeypatch):
     assert len(alive) <= 1
 
 
+def test_known(tmp_path):
+    """What has been stored is known again; but of other mutants, or of another machine, it says nothing."""
+    told  = {"seed": 1, "count": 2, "netlist": "abc"}
+    rows  = {2: {"number": 2, "noticed": None, "proof": None}, 1: {"number": 1, "noticed": "model", "proof": None}}
+    store = tmp_path / "mutants.json"
+    assert known(store, told) == {}
+    (tmp_path / "trust.md").write_text("Before\n<!-- mutants -->\n<!-- end -->\nafter\n")
+    keep(store, told, rows)
+    assert known(store, told) == rows
+    assert "Of 2 mutants 1 are noticed" in (tmp_path / "trust.md").read_text()
+    for name, other in ("seed", 2), ("count", 3), ("netlist", "abd"):
+        assert known(store, {**told, name: other}) == {}
+
+
 def test_page(root):
-    """The page says what is stored."""
-    stored = json.loads((root / "docs/mutants.json").read_text())
-    text   = (root / "docs/trust.md").read_text()
-    assert page(text, stored) == text
-    assert len(stored["survivors"]) <= 0.02 * (stored["mutants"] - len(stored["equivalent"]))
-    assert "Of 301 mutants" in page(text, {**stored, "mutants": 301})
+    """The page says what is stored, and something of each survivor."""
+    rows  = json.loads((root / "docs/mutants.json").read_text())["mutants"]
+    text  = (root / "docs/trust.md").read_text()
+    found = report(rows)
+    assert page(text, rows) == text
+    assert all(f"\n| {row['number']} | " in text for row in found["survivors"])
+    assert len(found["survivors"]) <= 0.02 * (len(rows) - len(found["equivalent"]))
+    other = {**rows[0], "noticed": "model", "proof": None}
+    assert f"Of {len(rows) + 1} mutants" in page(text, [*rows, other])

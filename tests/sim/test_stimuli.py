@@ -12,5 +12,5 @@ def test_observed(make_tape):
     made    = list(observed(library, [tape, hostile_tape(tape.config, 0)]))
     assert not [each for each in made if each[0].startswith("error")]
     stages  = {name.removeprefix("cycles of ") for name, _ in made}
-    assert stages == {"model", "hostile", "link", "faults", "registers", "senseless", "large", "interrupted",
-                       "crowd", "squares"}
+    assert stages == {"model", "hostile", "edges", "link", "headers", "faults", "registers", "senseless", "large",
+                       "interrupted", "cut off", "draws", "bursts", "crowd", "squares"}
