@@ -12,9 +12,6 @@ def platform():
     return ULX3S_85F_Platform()
 
 
-#: Half as wide as the preset ``onchip``, with a quarter of its lanes: what can be routed in minutes.
-ON_CHIP = {**PRESETS["onchip"].choices, "beat_bits": 256, "row_lanes": 8, "lanes": 2, "top_k": 8}
-
 BOARD = Board(
     name     = "ulx3s-85f",
     title    = "Radiona ULX3S 85F",
@@ -26,7 +23,7 @@ BOARD = Board(
     # The chip wants 1.5 ns of setup and 0.8 of hold: it has 5.0 and 3.3. Its data are taken two periods, 16.7 ns,
     # after the edge here; without the way they are steady from 10.4 to 16.0. So the way may take 0.7 to 6.2 ns.
     memories = {"sdram": Sdram("IS42S16160G-7", 5.0, 2, {"variant": "tree", "row_lanes": 1, "lanes": 2}),
-                "onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS, ON_CHIP, 70_000_000)},
+                "onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS, PRESETS["onchip"].choices, 81_250_000)},
     link     = Serial(3_000_000, "FT231X"),
     platform = platform,
     top      = Ecp5Top,
