@@ -45,9 +45,9 @@ from terngen.hw.units.lmul import LMul
 from terngen.hw.units.reciprocal import Reciprocal
 from terngen.hw.units.squaresum import InverseRoot, SquareSum
 from terngen.hw.units.table import Tables
-from terngen.sim.rules import gray_filling
+from terngen.sim.rules import JudgedSdram, gray_filling, sdram_rules
 
-__all__ = ["CASES", "ELSEWHERE", "FILLED", "Case", "prove"]
+__all__ = ["CASES", "ELSEWHERE", "FILLED", "NARROW", "Case", "prove"]
 
 #: Most cycles of an induction.
 STEPS = 8
@@ -384,9 +384,13 @@ class Case:
 
 _CONFIG = Config.from_dict(PRESETS["small"].choices | {"hidden": 64, "wide": 64, "rows": 64, "state": 64, "history": 2})
 
+#: A machine whose beats are two words of a narrow SDRAM.
+NARROW = dataclasses.replace(_CONFIG, beat_bits=16, row_lanes=1)
 #: Two tables, which are filled one after the other, for two blocks.
 FILLED = dataclasses.replace(_CONFIG, variant=ArrayVariant.TABLE, beat_bits=16, row_lanes=1, lanes=1, builders=1,
                               hidden=10, wide=20)
+
+_SDRAM = "all rules of the chip: times, banks, refreshes, data"
 
 CASES = (
     Case("relay", lambda: Relay(8), relay_keeps_order, claim="keeps order, holds two"),
@@ -419,6 +423,8 @@ CASES = (
          claim="room for all that comes"),
     Case("tables", lambda: Tables(FILLED), gray_filling(FILLED), steps=12,
          claim="each entry is the sum that its octet says; none is missing"),
+    Case("SDRAM tape, 100 MHz", lambda: JudgedSdram(NARROW, 100_000_000), sdram_rules, claim=_SDRAM, steps=14),
+    Case("SDRAM tape, 142 MHz", lambda: JudgedSdram(NARROW, 142_000_000), sdram_rules, claim=_SDRAM, steps=14),
     Case("striped tape", lambda: StripedTape(_CONFIG, channels=2, burst=2, bursts=2)),
 )
 
@@ -428,7 +434,7 @@ _TAKES = "takes streams and offers none, so that there is nothing to hold it to"
 ELSEWHERE = {
     "Endpoint": _JOINS, "Machine": _JOINS, "OnChipMachine": _JOINS, "SdramMachine": _JOINS, "StripedMachine": _JOINS,
     "Datapath": _JOINS, "MatVec": _TAKES, "Parameters": _TAKES, "Sampler": _TAKES, "UartTransmitter": _TAKES,
-    "Vector": _TAKES, "SdramTape": "a model of the chip judges its commands; its beats leave a queue",
+    "Vector": _TAKES, "SdramTape": "its commands are proved, beside the chip; its beats leave a queue",
     "ProgramMachine": _JOINS, "SpramTape": "its beats leave a queue; its bench stalls both sides",
 }
 

@@ -1,5 +1,6 @@
 """Rules of streams and ports, proved; and that a proof fails where they do not hold."""
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -15,8 +16,18 @@ from terngen.hw.memory import Queue
 from terngen.hw.stream import Relay
 from terngen.hw.tape.axi import AxiTape
 from terngen.hw.units.table import Tables
-from terngen.sim.formal import CASES, ELSEWHERE, FILLED, Case, axi_rules, keeps_order, prove, queue_keeps_order
-from terngen.sim.rules import GRAY, gray_filling
+from terngen.sim.formal import (
+    CASES,
+    ELSEWHERE,
+    FILLED,
+    NARROW,
+    Case,
+    axi_rules,
+    keeps_order,
+    prove,
+    queue_keeps_order,
+)
+from terngen.sim.rules import CHIP, GRAY, JudgedSdram, gray_filling, sdram_rules
 
 #: Seconds of each, which the default suite does not have.
 SLOW = {"mailbox", "receiver"}
@@ -93,10 +104,22 @@ def inverted(of):
     Case("tables of another order", lambda: Tables(FILLED), gray_filling(FILLED, {
         octet: trits[::-1] for octet, trits in GRAY.items()}), depth=16),
     Case("longer bursts", lambda: AxiTape(data_width=8, addr_width=16, burst=8, bursts=2), axi_rules(4), depth=12),
+    Case("SDRAM that closes rows later", lambda: JudgedSdram(NARROW, 100_000_000, dataclasses.replace(CHIP, rp=40)),
+         sdram_rules, depth=18),
 ], ids=lambda case: case.name)
 def test_what_is_wrong_is_found(case):
     with pytest.raises(BuildError, match="proof did fail"):
         prove(case)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("changes", [{"rcd": 40}, {"ras": 60}, {"rc": 90}, {"wr": 30}, {"rfc": 90}, {"ras_max": 1500},
+                                     {"rrd": 80}, {"refreshes": 120_000}], ids=str)
+def test_another_sheet_is_found(changes):
+    """A chip that wants more of what it is given is not proved to be content."""
+    outcome = prove(Case("SDRAM", lambda: JudgedSdram(NARROW, 100_000_000, dataclasses.replace(CHIP, **changes)),
+                         sdram_rules, steps=10, depth=12))
+    assert outcome["how"] == "12 cycles"
 
 
 def test_nothing_claimed():
