@@ -33,10 +33,11 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--corpus", type=_FOLDER, help="Folder to which inputs come that reach something new.")
 @click.option("--counts/--no-counts", default=True, show_default=True,
               help="Whether it is new that a branch is taken more often; inputs get longer then.")
+@click.option("--quiet", is_flag=True, help="What the parser itself prints is not shown.")
 @click.option("--pack", type=_FILE, help="Instead write the inputs of the folder in base64 into this file.")
 @click.option("--sources", is_flag=True, help="Instead list the modules that take part, as inputs to begin with show.")
 def main(target: str, runs: int, seed: int, seconds: int | None, begin: Path | None, corpus: Path | None, counts: bool,
-         pack: Path | None, sources: bool) -> None:
+         quiet: bool, pack: Path | None, sources: bool) -> None:
     """Try inputs on a parser: frames, cobs, tape, tensors, checkpoint, config, tokenizer, bodies."""
     if pack is not None:
         if corpus is None or not corpus.is_dir():
@@ -50,6 +51,8 @@ def main(target: str, runs: int, seed: int, seconds: int | None, begin: Path | N
         click.echo("\n".join(_modules(target, begin)))
         return
 
+    # Libraries that tell where they gave up take longer for that than for the input.
+    os.environ["RUST_BACKTRACE"] = "0"
     import atheris
 
     with atheris.instrument_imports(include=[*PARSERS, "tomllib", "json"]):
@@ -63,7 +66,8 @@ def main(target: str, runs: int, seed: int, seconds: int | None, begin: Path | N
             Path(folder, f"input-{index}").write_bytes(octets)
         longest = targets.LONGEST.get(target, targets.LONGEST_INPUT)
         flags = [f"-runs={runs}", f"-seed={seed}", f"-timeout={HANGS}", "-rss_limit_mb=512", f"-max_len={longest}",
-                 f"-artifact_prefix={target}-", f"-use_counters={int(counts)}"]
+                 f"-artifact_prefix={target}-", f"-use_counters={int(counts)}",
+                 f"-close_fd_mask={3 * quiet}"]
         if seconds is not None:
             flags.append(f"-max_total_time={seconds}")
         folders = [folder]

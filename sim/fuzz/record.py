@@ -58,7 +58,8 @@ def _part(target: str, runs: int, seed: int, begin: Path, corpus: Path) -> tuple
     """Executions, seconds of the processor, and the exit code of one part."""
     counts = target not in LOOPS or seed % COUNTED == 0
     words  = [sys.executable, "-m", "terngen.sim.fuzz", target, "--runs", str(runs), "--seed", str(seed),
-              "--begin", str(begin), "--corpus", str(corpus / target), "--counts" if counts else "--no-counts"]
+              "--begin", str(begin), "--corpus", str(corpus / target), "--quiet",
+              "--counts" if counts else "--no-counts"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done   = subprocess.run(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, errors="replace",
                             check=False)
