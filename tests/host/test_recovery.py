@@ -4,16 +4,19 @@ Afterwards nothing of them is there, and the same command works.
 """
 
 import inspect
+import json
 import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from terngen.host import cli
+from terngen.sim.device import SimPipe, SimTransport
 
 #: Operations of files that tell of themselves, and may be interrupted.
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "tempfile.mkdtemp",
@@ -109,10 +112,7 @@ class Interrupter:
         """A command, interrupted at that operation; its exit code, and how many operations there were."""
         self.folder, self.left, self.seen = os.fspath(folder), at, 0
         try:
-            cli.cli.main(words, standalone_mode=False)
-            return 0, self.seen
-        except SystemExit as ending:
-            return ending.code, self.seen
+            return cli.cli.main(words, standalone_mode=False) or 0, self.seen
         except KeyboardInterrupt:
             return cli.INTERRUPTED, self.seen
         finally:
@@ -218,3 +218,58 @@ def test_disk_is_full(name, words, work):
         assert all(octets == left.get(path, octets) for path, octets in KEPT.items())
     assert run(largest).returncode == 0
     assert contents(work) == expected
+
+
+@pytest.fixture
+def kept_machine(monkeypatch):
+    """A simulated machine that stays between commands, as a board does; `sends` counts what it is sent, and Ctrl-C
+    comes with the one at `left`."""
+    kept  = SimpleNamespace(machine=None, sends=0, left=-1)
+    whole = SimTransport.open
+    send  = SimPipe.send
+
+    def opened(config, **options):
+        if kept.machine is None:
+            kept.machine = whole(config, **options)
+            kept.close   = kept.machine.close
+            monkeypatch.setattr(kept.machine, "close", lambda: None)
+        else:
+            kept.machine._connect()
+        return kept.machine
+
+    def sent(pipe, octets):
+        kept.sends += 1
+        if kept.sends == kept.left:
+            raise KeyboardInterrupt
+        send(pipe, octets)
+
+    monkeypatch.setattr(SimTransport, "open", opened)
+    monkeypatch.setattr(SimPipe, "send", sent)
+    yield kept
+    kept.close()
+
+
+def test_load_interrupted(kept_machine, tiny_tape, work, cache, capfd):
+    """At any time: no file is there afterwards, and the same command sends what is missing."""
+    def load(*words, at=-1):
+        kept_machine.sends, kept_machine.left = 0, at
+        return cli.cli.main(["load", str(tiny_tape), "--device", "sim", "--json", *words], standalone_mode=False) or 0
+
+    def sent():
+        return json.loads(capfd.readouterr().out)["octets"]
+
+    assert load() == 0
+    octets, count = sent(), kept_machine.sends
+    assert octets > 10_000 and count > 10
+    assert load() == 0
+    assert sent() == 0
+    lost = np.random.default_rng(1).bytes(octets)
+    for at in (1, 2, count // 3, count // 2, count - 2, count):
+        kept_machine.machine.model.memory_write(0, lost)
+        assert load(at=at) == cli.INTERRUPTED
+        assert not list(work.iterdir())
+        capfd.readouterr()
+        assert load() == 0
+        assert (sent() > 0) or at > count // 2      # at the end it only looks whether all is there
+        assert load("--check") == 0
+        capfd.readouterr()
