@@ -44,18 +44,16 @@ bench: $(VENV)/.dev compiler
 	$(BIN)/python -m terngen.sim.performance
 	$(BIN)/python -m terngen.sim.plots
 
-# Hours of inputs that nobody has seen, for each parser; findings are left in files.
+# Hours of inputs that nobody has seen, for each parser, less those that docs/fuzz.json has; findings are left in files.
 FUZZ_RUNS ?= 10000000
 fuzz: $(VENV)/.dev
-	for target in frames cobs tape tensors checkpoint config tokenizer bodies; do \
-	    $(BIN)/python -m terngen.sim.fuzz $$target --runs $(FUZZ_RUNS) --begin tests/data/fuzz/$$target.txt || exit 1; \
-	done
+	$(BIN)/python -m terngen.sim.fuzz.record --runs $(FUZZ_RUNS)
 
 # A million frames and a hundred thousand tokens through lines with faults.
 soak: $(VENV)/.dev compiler
 	$(BIN)/python -m terngen.sim.soak frames tests/data/reference/tiny --frames 250000 --rate 1e-3 --rate 1e-4 \
 	    --rate 1e-5 --rate 1e-6
-	$(BIN)/python -m terngen.sim.soak tokens tests/data/reference/tiny --tokens 100000 --rate 1e-4
+	$(BIN)/python -m terngen.sim.soak tokens tests/data/reference/tiny --tokens 100000 --rate 1e-4 --store docs/soak.json
 
 # Bitstreams of all boards that open tools build; some ten minutes each.
 boards: $(VENV)/.dev

@@ -1,5 +1,6 @@
 """Text in, text out: tokens of a model, sampling, stories."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -12,15 +13,27 @@ from tokenizers import Tokenizer
 from terngen.host.chain import Computer
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Counters
-from terngen.host.errors import CheckpointError, InputError, TapeError
+from terngen.host.errors import CheckpointError, DeviceError, InputError, TapeError
 from terngen.host.files import read_text
 from terngen.host.sampling import Sampling
 from terngen.hw.contract.tape import Tape
 
-__all__ = ["Decoder", "Encoded", "Language", "Story", "Surprise", "read_text"]
+__all__ = ["Decoder", "Encoded", "Language", "Story", "Surprise", "read_text", "refusing"]
 
 #: What an incomplete character becomes when it is decoded.
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+@contextlib.contextmanager
+def refusing(kind: type[DeviceError], what: str) -> Iterator[None]:
+    """What the library of tokenizers raises is an error of this kind. It raises nothing precise, and when its core
+    panics nothing that is an :class:`Exception`."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise kind(f"{what}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +81,9 @@ class Language:
             raise TapeError("Tape has no tokenizer, so it cannot read or write text; convert a "
                             "checkpoint with tokenizer.json")
         model = tape.model
-        try:
+        with refusing(TapeError, "Tokenizer of the tape cannot be read"):
             return cls(Tokenizer.from_buffer(tape.tokenizer), model["bos_token_id"],
                        model["eos_token_id"], model["vocab_size"])
-        except Exception as error:      # the library raises nothing more precise
-            raise TapeError(f"Tokenizer of the tape cannot be read: {error}") from error
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Checkpoint) -> Self:
@@ -87,11 +98,9 @@ class Language:
             raise CheckpointError(f"Checkpoint {checkpoint.folder} has no tokenizer.json, so it "
                                   f"cannot read or write text")
         geometry = checkpoint.geometry
-        try:
+        with refusing(CheckpointError, f"{checkpoint.tokenizer} cannot be read"):
             return cls(Tokenizer.from_buffer(checkpoint.tokenizer.read_bytes()),
                        geometry.bos_token_id, geometry.eos_token_id, geometry.vocab_size)
-        except Exception as error:      # the library raises nothing more precise
-            raise CheckpointError(f"{checkpoint.tokenizer} cannot be read: {error}") from error
 
     def encode(self, text: str) -> Encoded:
         """Tokens of a text, with the token that begins a sequence in front.
@@ -106,10 +115,8 @@ class Language:
         except UnicodeEncodeError as error:     # octets of a command line that are not UTF-8
             raise InputError(f"Text must be Unicode, but character {error.start} is not: "
                              f"{error.reason}") from error
-        try:
+        with refusing(InputError, "Tokenizer does not take this text"):
             encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        except Exception as error:      # the library raises nothing more precise
-            raise InputError(f"Tokenizer does not take this text: {error}") from error
         tokens   = list(encoding.ids)
         if tokens and max(tokens) >= self.vocab:
             raise InputError(f"Tokenizer gives token {max(tokens)}, the model has {self.vocab}; "
@@ -135,8 +142,15 @@ class Language:
         return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Text of some tokens."""
-        return str(self.tokenizer.decode(list(tokens)))
+        """Text of some tokens.
+
+        Raises
+        ------
+        InputError
+            If the tokenizer gives up.
+        """
+        with refusing(InputError, "Tokenizer does not give the text of these tokens"):
+            return str(self.tokenizer.decode(list(tokens)))
 
 
 class Decoder:

@@ -22,7 +22,7 @@ from amaranth.lib.wiring import In, Out
 
 from terngen.host.commands.console import Progress, emit, table
 from terngen.hw import build
-from terngen.hw.contract.config import PRESETS, Config
+from terngen.hw.contract.config import PRESETS, ArrayVariant, Config
 from terngen.hw.contract.formats import LMUL, FloatFormat
 from terngen.hw.control.player import Player
 from terngen.hw.control.registers import Registers
@@ -44,8 +44,10 @@ from terngen.hw.units.dot import Dot
 from terngen.hw.units.lmul import LMul
 from terngen.hw.units.reciprocal import Reciprocal
 from terngen.hw.units.squaresum import InverseRoot, SquareSum
+from terngen.hw.units.table import Tables
+from terngen.sim.rules import JudgedSdram, gray_filling, sdram_rules
 
-__all__ = ["CASES", "ELSEWHERE", "Case", "prove"]
+__all__ = ["CASES", "ELSEWHERE", "FILLED", "NARROW", "Case", "prove"]
 
 #: Most cycles of an induction.
 STEPS = 8
@@ -137,6 +139,13 @@ class Claim:
         m.d.comb += place.eq(address)
         instance.read_port(domain="comb", addr=place, data=found, en=Const(1), transparent_for=())
         return found, shown
+
+    def write_port(self, path: str) -> tuple[Any, Any, Any]:
+        """Address, data and enable of what is written into a memory inside."""
+        instance = self._part(path.split("."))
+        assert isinstance(instance, MemoryInstance)
+        [port] = instance._write_ports
+        return Value.cast(port._addr), Value.cast(port._data), Value.cast(port._en)
 
     def _part(self, way: list[str]) -> Fragment:
         part = self._fragment
@@ -369,9 +378,19 @@ class Case:
     claim:  str = ""
     #: Cycles from the reset on, where induction does not get there.
     depth:  int = 50
+    #: Most cycles of an induction.
+    steps:  int = STEPS
 
 
 _CONFIG = Config.from_dict(PRESETS["small"].choices | {"hidden": 64, "wide": 64, "rows": 64, "state": 64, "history": 2})
+
+#: A machine whose beats are two words of a narrow SDRAM.
+NARROW = dataclasses.replace(_CONFIG, beat_bits=16, row_lanes=1)
+#: Two tables, which are filled one after the other, for two blocks.
+FILLED = dataclasses.replace(_CONFIG, variant=ArrayVariant.TABLE, beat_bits=16, row_lanes=1, lanes=1, builders=1,
+                              hidden=10, wide=20)
+
+_SDRAM = "all rules of the chip: times, banks, refreshes, data"
 
 CASES = (
     Case("relay", lambda: Relay(8), relay_keeps_order, claim="keeps order, holds two"),
@@ -402,6 +421,10 @@ CASES = (
          claim="rules of AXI4, no burst over 4 KiB"),
     Case("AXI4 tape, reading", lambda: AxiTape(data_width=8, addr_width=12, burst=4, bursts=2), axi_room,
          claim="room for all that comes"),
+    Case("tables", lambda: Tables(FILLED), gray_filling(FILLED), steps=12,
+         claim="each entry is the sum that its octet says; none is missing"),
+    Case("SDRAM tape, 100 MHz", lambda: JudgedSdram(NARROW, 100_000_000), sdram_rules, claim=_SDRAM, steps=14),
+    Case("SDRAM tape, 142 MHz", lambda: JudgedSdram(NARROW, 142_000_000), sdram_rules, claim=_SDRAM, steps=14),
     Case("striped tape", lambda: StripedTape(_CONFIG, channels=2, burst=2, bursts=2)),
 )
 
@@ -411,7 +434,7 @@ _TAKES = "takes streams and offers none, so that there is nothing to hold it to"
 ELSEWHERE = {
     "Endpoint": _JOINS, "Machine": _JOINS, "OnChipMachine": _JOINS, "SdramMachine": _JOINS, "StripedMachine": _JOINS,
     "Datapath": _JOINS, "MatVec": _TAKES, "Parameters": _TAKES, "Sampler": _TAKES, "UartTransmitter": _TAKES,
-    "Vector": _TAKES, "SdramTape": "a model of the chip judges its commands; its beats leave a queue",
+    "Vector": _TAKES, "SdramTape": "its commands are proved, beside the chip; its beats leave a queue",
     "ProgramMachine": _JOINS, "SpramTape": "its beats leave a queue; its bench stalls both sides",
 }
 
@@ -435,7 +458,7 @@ def prove(case: Case) -> dict[str, Any]:
         folder = Path(name)
         (folder / "top.il").write_text(text)
         try:
-            _sat(folder, f"-tempinduct -maxsteps {STEPS}")
+            _sat(folder, f"-tempinduct -maxsteps {case.steps}")
             how = "induction"
         except build.BuildError:
             _sat(folder, f"-seq {case.depth}")

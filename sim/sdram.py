@@ -156,7 +156,7 @@ class SdramModel(wiring.Component):
 
         # Start.
         up        = age(0, most=least(chip.power_up), init=0, name="up")
-        precharged, moded = Signal(), Signal()
+        precharged, moded = Signal(name="precharged"), Signal(name="moded")
         refreshed = Signal(range(FIRST_REFRESHES + 1))
         ready     = precharged & moded & (refreshed == FIRST_REFRESHES)
         check(~is_a[Command.NOP] & ((up != least(chip.power_up)) | ~pins.cke), Violation.START)
@@ -211,7 +211,7 @@ class SdramModel(wiring.Component):
         check(late > LATE, Violation.REFRESH)
 
         # Mode: words of a burst, in sequence; CAS latency; single writes.
-        length, latency = Signal(2), Signal(3)
+        length, latency = Signal(2, name="length"), Signal(3, name="latency")
         slow = [cas for cas, time in chip.cas.items() if Fraction(str(time)) * self._clock_hz > 10**9]
         check(is_a[Command.MODE] & (
             pins.a[2:4].any() | pins.a[7:9].any() | ~pins.a[9] | pins.a[10:].any() | pins.ba.any()

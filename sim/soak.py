@@ -1,11 +1,16 @@
 """Long runs on a line with faults: is anything ever wrong that nobody noticed?
 
-``python -m terngen.sim.soak frames CHECKPOINT`` exercises the link, ``... tokens CHECKPOINT`` the whole machine.
+``python -m terngen.sim.soak frames CHECKPOINT`` exercises the link, ``... tokens CHECKPOINT`` the whole machine. The
+latter stores what it has played, part by part, and goes on there the next time: ``--store docs/soak.json``.
 """
 
 import binascii
+import dataclasses
+import hashlib
+import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,17 +23,19 @@ from terngen.host.commands.console import Progress, emit, table
 from terngen.host.compile import compile_tape
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.errors import DeviceError, GateError
+from terngen.host.files import replacing
 from terngen.host.sampling import Sampling
 from terngen.hw.contract import regs
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.regs import Reg
 from terngen.hw.contract.tape import Tape
 from terngen.sim.bench import Bench
-from terngen.sim.device import SimTransport
+from terngen.sim.device import SimTransport, machine_verilog
 from terngen.sim.faults import Faults
 from terngen.sim.memory import MemoryModel
+from terngen.sim.performance import fill
 
-__all__ = ["soak_frames", "soak_tokens"]
+__all__ = ["page", "soak_frames", "soak_tokens", "stored_tokens"]
 
 #: Registers that a host sets and that nothing else changes.
 _KEPT = tuple(range(Reg.EMBED_START.value, Reg.DRAW.value, 4))
@@ -36,6 +43,8 @@ _KEPT = tuple(range(Reg.EMBED_START.value, Reg.DRAW.value, 4))
 _OCTETS = 1 << 16
 #: Beats of the longest write.
 _BEATS = 600
+#: Tokens of a part that is stored; another number makes other parts.
+PART = 1000
 
 
 class _Link:
@@ -213,6 +222,50 @@ def soak_tokens(tape: Tape, faults: Faults, tokens: int,
         }
 
 
+def stored_tokens(tape: Tape, faults: Faults, tokens: int, store: Path, name: str,
+                  progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
+    """As :func:`soak_tokens`, in parts of :data:`PART` tokens, each with a seed of its own, the first that of `faults`.
+
+    What has been played by the same gateware, at this rate, is in the file `store`, and counts; each part that ends is
+    added to it. Interrupting loses a part. `name` is that of the model.
+    """
+    machine = hashlib.sha256(machine_verilog(tape.config).encode()).hexdigest()[:16]
+    known   = {"checkpoint": name, "machine": machine, "rate": faults.rate, "slots": tape.config.slots, "part": PART}
+    rows    = json.loads(store.read_text()) if store.exists() else []
+    others  = [row for row in rows if (row["checkpoint"], row["rate"]) != (name, faults.rate)]
+    row     = next((row for row in rows if known.items() <= row.items() and row["seeds"][0] == faults.seed), None)
+    while row is None or row["tokens"] < tokens:
+        seed = faults.seed if row is None else row["seeds"][1] + 1
+        done = row["tokens"] if row else 0
+        try:
+            part = soak_tokens(tape, dataclasses.replace(faults, seed=seed), PART,
+                               lambda more, _, done=done: progress(min(done + more, tokens), tokens))  # type: ignore[misc]
+        except DeviceError as error:
+            raise type(error)(f"With seed {seed}: {error}") from error
+        row  = _joined({**known, "seeds": [faults.seed, seed]}, row, part)
+        with replacing(store) as file:
+            file.write((json.dumps([*others, row], indent=1) + "\n").encode())
+    return row
+
+
+def _joined(known: dict[str, Any], row: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored of all parts: counts are added."""
+    sums = {key: value + (row[key] if row else 0) for key, value in part.items()
+            if key not in known and key != "kinds"}
+    kinds = Counter(part["kinds"]) + Counter(row["kinds"] if row else {})
+    return {**known, **sums, "kinds": dict(sorted(kinds.items())), "seconds": round(sums["seconds"], 1)}
+
+
+def page(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A page whose table says what is stored."""
+    return fill(text, "soak", [
+        "| faults per octet | tokens | values compared | wrong | frames | faults | sent again | seeds |",
+        "|---|---:|---:|---:|---:|---:|---:|---|", *(
+            f"| {row['rate']:g} | {row['tokens']:,} | {row['values_compared']:,} | {row['wrong']} "
+            f"| {row['frames']:,} | {row['faults']:,} | {row['resends']:,} | {row['seeds'][0]} to {row['seeds'][1]} |"
+            for row in rows)])
+
+
 @click.group()
 def main() -> None:
     """Long runs on a line with faults."""
@@ -268,12 +321,22 @@ def frames_command(checkpoint: Path, frames: int, rates: tuple[float, ...], seed
 @_rates
 @_seed
 @_slots
+@click.option("--store", type=click.Path(path_type=Path), help="Go on where this JSON file ends, part by part, and "
+              "rewrite the page trust.md beside it.")
 @_json
-def tokens_command(checkpoint: Path, tokens: int, rates: tuple[float, ...], seed: int, slots: int,
+def tokens_command(checkpoint: Path, tokens: int, rates: tuple[float, ...], seed: int, slots: int, store: Path | None,
                    as_json: bool) -> None:
     """Whatever a line does, each value of each token is the golden machine's."""
-    rows = _soak(checkpoint, slots, rates, seed, "tokens",
-                 lambda tape, faults, progress: soak_tokens(tape, faults, tokens, progress))
+    def run(tape: Tape, faults: Faults, progress: Callable[[int, int], None]) -> dict[str, Any]:
+        if store is None:
+            return soak_tokens(tape, faults, tokens, progress)
+        return stored_tokens(tape, faults, tokens, store, checkpoint.as_posix(), progress)
+
+    rows = _soak(checkpoint, slots, rates, seed, "tokens", run)
+    if store is not None:
+        written = store.with_name("trust.md")
+        with replacing(written) as file:
+            file.write(page(written.read_text(), json.loads(store.read_text())).encode())
     emit(as_json, {"runs": rows}, table([
         ("rate", "tokens", "values", "wrong", "frames", "faults", "sent again"),
         *((f"{row['rate']:g}", f"{row['tokens']:,}", f"{row['values_compared']:,}", str(row["wrong"]),

@@ -16,6 +16,7 @@ from tokenizers import (
 )
 
 from terngen.host.errors import InputError
+from terngen.host.text import refusing
 
 __all__ = [
     "BOS", "SMALLEST_VOCAB", "SPECIALS", "check_length", "check_text", "check_vocab", "corners",
@@ -129,11 +130,11 @@ def read_tokenizer(path: Path) -> Tokenizer:
         If there is none.
     """
     try:
-        return Tokenizer.from_buffer(path.read_bytes())
+        octets = path.read_bytes()
     except OSError as error:
         raise InputError(f"Tokenizer {path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:      # the library raises nothing more precise
-        raise InputError(f"Tokenizer {path} cannot be read: {error}") from error
+    with refusing(InputError, f"Tokenizer {path} cannot be read"):
+        return Tokenizer.from_buffer(octets)
 
 
 def encode(tokenizer: Tokenizer, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

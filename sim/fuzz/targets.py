@@ -1,26 +1,33 @@
 """Parsers under test: each takes octets, and raises only what it says.
 
 A target returns nothing and raises nothing, whatever it is given; what it finds out beside that is asserted. Files go
-through a folder in memory where there is one.
+through a folder in memory where there is one. What is the same for all inputs is made once.
 """
 
+import atexit
 import binascii
 import contextlib
+import dataclasses
 import functools
 import itertools
 import json
+import math
+import os
+import shutil
 import tempfile
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
 from starlette.exceptions import HTTPException
 
 from terngen.host import configs, disasm
-from terngen.host.convert.checkpoint import Checkpoint
+from terngen.host.convert.checkpoint import Checkpoint, Geometry
+from terngen.host.convert.weights import STORAGE
 from terngen.host.errors import CheckpointError, ConfigError, InputError, TapeError
 from terngen.host.models import open_tape
 from terngen.host.serve import bodies as requests
@@ -33,10 +40,11 @@ from terngen.hw.contract import wire
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Mark, Section, Tape
 
-__all__ = ["TARGETS", "seeds"]
+__all__ = ["LONGEST", "LONGEST_INPUT", "LOOPS", "TARGETS", "seeds"]
 
 _FAST = Path("/dev/shm")
 _FOLDER = Path(tempfile.mkdtemp(prefix="terngen-fuzz-", dir=_FAST if _FAST.is_dir() else None))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 #: Octets of a prefix of a tape.
 _PREFIX = 24
@@ -50,9 +58,45 @@ _CONFIG_JSON = {
     "share_conv_kernel": True, "tie_word_embeddings": False, "fuse_cross_entropy": False,
 }
 
+_CONFIG_OCTETS = json.dumps(_CONFIG_JSON).encode()
+#: A model whose tensors are small, so that an input may have all of them.
+_SMALL = json.dumps(_CONFIG_JSON | {"hidden_size": 2, "intermediate_size": 1}).encode()
+
 _TEMPLATE = Template("{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content }}\n"
                      "{% if message.role == 'system' and not loop.first %}{{ raise_exception('late') }}{% endif %}"
                      "{% endfor %}", bos_token="<s>", eos_token="</s>")
+
+
+#: Octets of the longest input, where fewer than :data:`LONGEST_INPUT` lead everywhere: a frame that is too long, and
+#: blocks that are full.
+LONGEST = {"frames": wire.MAX_ENCODED + 55, "cobs": 4 * wire.BLOCK + 55}
+#: The same for all others.
+LONGEST_INPUT = 4096
+#: Parsers that go through their input octet by octet. To go round once more is nothing new there: inputs of many pieces
+#: would be all that is tried, at a tenth of the speed.
+LOOPS = {"frames", "cobs"}
+
+
+@functools.cache
+def _file(path: str) -> tuple[Path, int]:
+    """A file in the folder, open for writing."""
+    place = _FOLDER / path
+    place.parent.mkdir(exist_ok=True)
+    return place, os.open(place, os.O_RDWR | os.O_CREAT)
+
+
+def _put(path: str, octets: bytes) -> Path:
+    """A file in the folder that holds these octets."""
+    place, file = _file(path)
+    os.ftruncate(file, len(octets))
+    os.pwrite(file, octets, 0)
+    return place
+
+
+@functools.cache
+def _with(path: str, octets: bytes) -> None:
+    """A file in the folder is there, and stays."""
+    _put(path, octets)
 
 
 def frames(octets: bytes) -> None:
@@ -79,10 +123,8 @@ def tape(octets: bytes) -> None:
     """A tape file. If the first octet is odd its check sums are made right, so that what is behind them is reached."""
     if octets[:1] and octets[0] % 2:
         octets = _mended(octets[1:])
-    path = _FOLDER / "model.tape"
-    path.write_bytes(octets)
     with contextlib.suppress(TapeError):
-        opened = open_tape(path)
+        opened = open_tape(_put("model.tape", octets))
         for line in itertools.islice(disasm.lines(opened), _LINES):
             assert isinstance(line, str)
 
@@ -95,12 +137,10 @@ def _mended(octets: bytes) -> bytes:
 
 def tensors(octets: bytes) -> None:
     """The safetensors file of a checkpoint."""
-    folder = _FOLDER / "tensors"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(_CONFIG_JSON))
-    (folder / "model.safetensors").write_bytes(octets)
+    _with("tensors/config.json", _SMALL)
+    path = _put("tensors/model.safetensors", octets)
     with contextlib.suppress(CheckpointError):
-        _read_all(Checkpoint.open(folder))
+        _read_all(Checkpoint.open(path.parent))
 
 
 def _read_all(checkpoint: Checkpoint) -> None:
@@ -110,19 +150,16 @@ def _read_all(checkpoint: Checkpoint) -> None:
 
 def checkpoint(octets: bytes) -> None:
     """The ``config.json`` of a checkpoint."""
-    folder = _FOLDER / "checkpoint"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_bytes(octets)
-    (folder / "model.safetensors").write_bytes(_tensors(b""))
+    _with("checkpoint/model.safetensors", _NO_TENSORS)
+    path = _put("checkpoint/config.json", octets)
     with contextlib.suppress(CheckpointError):
-        Checkpoint.open(folder)
+        Checkpoint.open(path.parent)
 
 
 def config(octets: bytes) -> None:
     """A machine in JSON, or in TOML if the first octet is odd."""
     name = "machine.toml" if octets[:1] and octets[0] % 2 else "machine.json"
-    path = _FOLDER / name
-    path.write_bytes(octets[1:])
+    path = _put(name, octets[1:])
     with contextlib.suppress(ConfigError):
         machine = configs.from_values(configs.read_config(path))
         assert Config.from_dict(machine.to_dict()) == machine
@@ -130,10 +167,8 @@ def config(octets: bytes) -> None:
 
 def tokenizer(octets: bytes) -> None:
     """The tokenizer of a tape, and a text through it."""
-    image = Tape(config=Config(), model={"vocab_size": 64, "bos_token_id": 1, "eos_token_id": 2}, sections=(), marks={},
-                 image=_image(0), tokenizer=octets)
     with contextlib.suppress(TapeError, InputError):
-        language = Language.of_tape(image)
+        language = Language.of_tape(dataclasses.replace(_TAPE, tokenizer=octets))
         language.decode(language.encode("A story.").tokens)
 
 
@@ -193,9 +228,57 @@ def _image(beats: int) -> np.ndarray:
     return np.zeros(beats * Config().beat_bytes, np.uint8)
 
 
-def _tensors(body: bytes) -> bytes:
-    header = json.dumps({"x": {"dtype": "F32", "shape": [len(body) // 4], "data_offsets": [0, len(body)]}}).encode()
-    return len(header).to_bytes(8, "little") + header + body
+def _tensors(shapes: Mapping[str, Sequence[int]], dtype: str = "F32") -> bytes:
+    """A file of tensors, all of them zero."""
+    entries, place = {}, 0
+    for name, shape in shapes.items():
+        size  = STORAGE[dtype].itemsize * math.prod(shape)
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [place, place + size]}
+        place += size
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(place)
+
+
+#: A tape of which only the tokenizer matters.
+_TAPE = Tape(config=Config(), model={"vocab_size": 64, "bos_token_id": 1, "eos_token_id": 2}, sections=(), marks={},
+             image=_image(0))
+_NO_TENSORS = _tensors({"x": [0]})
+
+def _tokenizer(model: Mapping[str, Any], **parts: Any) -> bytes:
+    """A file of a tokenizer."""
+    empty = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder"))
+    return json.dumps({"version": "1.0", **empty, "added_tokens": [], "model": model, **parts}).encode()
+
+
+def _tokenizers() -> list[bytes]:
+    """One of each kind that there is, as its library writes them: what the library does, nobody sees from outside."""
+    pre, post, decoders = tokenizers.pre_tokenizers, tokenizers.processors, tokenizers.decoders
+    norm, models = tokenizers.normalizers, tokenizers.models
+    letters = {letter: index for index, letter in enumerate("<A.storyĠ▁")}
+    made = []
+    for model, parts in (
+            (models.BPE({**letters, "st": 10}, [("s", "t")], unk_token="<"), {
+                "normalizer": norm.Sequence([norm.NFKC(), norm.Lowercase(), norm.Replace("a", "A")]),
+                "decoder": decoders.BPEDecoder()}),
+            (models.BPE(letters, [], byte_fallback=True, fuse_unk=True), {
+                "pre_tokenizer": pre.ByteLevel(), "decoder": decoders.ByteLevel(), "post_processor": post.ByteLevel()}),
+            (models.Unigram([("<", 0.0), ("▁A", -1.0), ("▁story", -2.5), (".", -3.0)], unk_id=0), {
+                "normalizer": norm.Prepend("▁"), "pre_tokenizer": pre.Metaspace(), "decoder": decoders.Metaspace()}),
+            (models.WordPiece({"<": 0, "a": 1, "st": 2, "##ory": 3, ".": 4}, unk_token="<"), {
+                "normalizer": norm.BertNormalizer(), "pre_tokenizer": pre.BertPreTokenizer(),
+                "decoder": decoders.WordPiece(), "post_processor": post.BertProcessing(("<", 0), (".", 4))}),
+            (models.WordLevel({"<": 0, "A": 1, "story.": 2}, unk_token="<"), {
+                "pre_tokenizer": pre.Sequence([pre.Split(tokenizers.Regex(r"\s+"), "removed"), pre.Digits(True)]),
+                "decoder": decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]),
+                "post_processor": post.TemplateProcessing("< $A", None, [("<", 0)])})):
+        whole = tokenizers.Tokenizer(model)
+        for name, part in parts.items():
+            setattr(whole, name, part)
+        whole.add_special_tokens(["<"])
+        whole.enable_truncation(8)
+        whole.enable_padding(length=4)
+        made.append(whole.to_str().encode())
+    return made
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -226,16 +309,15 @@ def seeds(name: str) -> list[bytes]:
             octets = file.header() + file.image.tobytes()
             return [b"\0" + octets[1:], b"\1" + octets]
         case "tensors":
-            return [_tensors(bytes(16))]
+            whole = Geometry.from_config(json.loads(_SMALL)).tensors
+            return [_tensors({"x": [4]}), *(_tensors(whole, dtype) for dtype in ("F32", "F16", "BF16"))]
         case "checkpoint":
-            return [json.dumps(_CONFIG_JSON).encode()]
+            return [_CONFIG_OCTETS]
         case "config":
             return [b" " + json.dumps(Config().to_dict()).encode(), b'!beat_bits = 64\n[sites]\ngate = "lmul"\n']
         case "tokenizer":
-            return [json.dumps({"version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
-                                "normalizer": None, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None,
-                                "decoder": None, "model": {"type": "WordLevel", "vocab": {"A": 0, "story": 1},
-                                                           "unk_token": "A"}}).encode()]
+            return [_tokenizer({"type": "WordLevel", "vocab": {"A": 0, "story": 1}, "unk_token": "A"},
+                               pre_tokenizer={"type": "Whitespace"}), *_tokenizers()]
         case "bodies":
             return [b'\0{"model": "m", "prompt": "A", "max_tokens": 3, "temperature": 0.5, "stop": ["b"], "seed": 1}',
                     b'\1{"messages": [{"role": "user", "content": "Hello"}], "logprobs": true}',

@@ -42,8 +42,9 @@ def prove(tmp_path):
         # Registers hold anything at first; once they are full, what is seen belongs to operands that were free. Nobody
         # resets them meanwhile.
         (tmp_path / "prove.ys").write_text(
-            f"read_rtlil top.il\nprep -flatten -top top\nsetattr -unset init w:*\nasync2sync\nchformal -lower\n"
-            f"sat -verify -prove-asserts -seq {cycles} -prove-skip {cycles - 1} -set rst 0 top\n")
+            f"read_rtlil top.il\nprep -flatten -top top\nmemory_map\nsetattr -unset init w:*\nasync2sync\n"
+            f"chformal -lower\nsat -verify -prove-asserts -set-assumes -seq {cycles} -prove-skip {cycles - 1} "
+            f"-set rst 0 top\n")
         build.run_tool(build.YOSYS, ["prove.ys"], tmp_path)
 
     return prove

@@ -1,17 +1,20 @@
 """Lines with faults: what they do, and that the machine behind them is never wrong in silence."""
 
+import json
+
 import pytest
 
 from terngen.host.compile import default_config
 from terngen.host.convert.checkpoint import Checkpoint
 from terngen.host.device import Device
-from terngen.host.errors import ConfigError, LinkError
+from terngen.host.errors import ConfigError, GateError, LinkError
 from terngen.hw.contract import regs, wire
 from terngen.hw.contract.regs import Reg
 from terngen.hw.contract.wire import Frame, Type
+from terngen.sim import soak
 from terngen.sim.device import SimTransport
 from terngen.sim.faults import KINDS, Faults, FaultyPipe
-from terngen.sim.soak import soak_frames, soak_tokens
+from terngen.sim.soak import soak_frames, soak_tokens, stored_tokens
 
 TINY   = "tests/data/reference/tiny"
 TOKENS = [3, 14, 15, 92, 65, 35]
@@ -162,6 +165,62 @@ def test_tokens(make_tape):
     assert outcome["tokens"] >= 1000
     assert outcome["values_compared"] > 1_000_000
     assert outcome["faults"] > 100
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """Seeds of the parts that are played; a part takes no time."""
+    played = []
+
+    def part(tape, faults, tokens, progress):
+        played.append(faults.seed)
+        return {"rate": faults.rate, "tokens": tokens + 1, "slots": 3, "values_compared": 10, "wrong": 0, "frames": 5,
+                "faults": 2, "kinds": {"drop": 1, "flip": 1}, "resends": 3, "seconds": 0.5}
+
+    monkeypatch.setattr(soak, "soak_tokens", part)
+    return played
+
+
+def test_stored_tokens(make_tape, parts, tmp_path):
+    """What was played counts, and is not played again; another rate, or other gateware, begins anew."""
+    tape, store = make_tape(TINY, slots=3), tmp_path / "soak.json"
+    row = stored_tokens(tape, Faults(1e-4, seed=7), 2000, store, "tiny")
+    assert parts == [7, 8]
+    assert (row["tokens"], row["seeds"], row["kinds"]) == (2002, [7, 8], {"drop": 2, "flip": 2})
+    row = stored_tokens(tape, Faults(1e-4, seed=7), 3000, store, "tiny")
+    assert parts == [7, 8, 9]
+    assert (row["tokens"], row["values_compared"], row["seeds"]) == (3003, 30, [7, 9])
+    assert stored_tokens(tape, Faults(1e-4, seed=7), 3000, store, "tiny") == row
+    stored_tokens(tape, Faults(1e-3), 1000, store, "tiny")
+    assert parts == [7, 8, 9, 0]
+    assert json.loads(store.read_text())[0] == row
+    store.write_text(store.read_text().replace(row["machine"], "another"))
+    assert stored_tokens(tape, Faults(1e-4), 1000, store, "tiny")["tokens"] == 1001
+    assert [each["rate"] for each in json.loads(store.read_text())] == [1e-3, 1e-4]
+
+
+def test_stored_tokens_wrong(make_tape, parts, tmp_path, monkeypatch):
+    """A part with a difference is not stored, and one can tell which it was."""
+    tape, store = make_tape(TINY, slots=3), tmp_path / "soak.json"
+    stored_tokens(tape, Faults(1e-4), 1000, store, "tiny")
+    before = store.read_text()
+
+    def wrong(*arguments):
+        raise GateError("Values must equal the golden machine's, but one does not")
+
+    monkeypatch.setattr(soak, "soak_tokens", wrong)
+    with pytest.raises(GateError, match=r"^With seed 1: Values must equal "):
+        stored_tokens(tape, Faults(1e-4), 2000, store, "tiny")
+    assert store.read_text() == before
+
+
+def test_stored_page(root):
+    """The page says what is stored."""
+    rows = json.loads((root / "docs/soak.json").read_text())
+    text = (root / "docs/trust.md").read_text()
+    assert soak.page(text, rows) == text
+    assert not any(row["wrong"] for row in rows)
+    assert "| 1,234,567 |" in soak.page(text, [{**rows[0], "tokens": 1234567}])
 
 
 class Breaking:

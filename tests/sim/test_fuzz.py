@@ -12,6 +12,8 @@ import pytest
 from terngen.hw.contract.tape import MAGIC
 from terngen.sim.fuzz.targets import TARGETS, seeds
 
+PANIC = (b'{"model":{"type":"BPE","unk_token":"<","vocab":{"<":0,"A":1,".":2,"s":3,"t":10},"merges":[["s","t"]],'
+         b'"cu":false}}')
 #: Inputs that a parser has stumbled over.
 FINDINGS = {
     "tape": [
@@ -22,6 +24,8 @@ FINDINGS = {
     ],
     "tokenizer": [
         lambda: seeds("tokenizer")[0].replace(b'"unk_token": "A"', b'"unk_token": ")"'),
+        # Pieces that join to one that the vocabulary does not have: the core of the library panics.
+        lambda: PANIC,
     ],
 }
 
