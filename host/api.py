@@ -132,7 +132,7 @@ class Design:
         """The model, converted for this machine; from the cache where it was converted before."""
         return open_model(self.model.path, config=self.config)
 
-    def build(self, folder: str | os.PathLike[str], *, seed: int = 1, tries: int = 3) -> dict[str, Any]:
+    def build(self, folder: str | os.PathLike[str], *, seed: int | None = None, tries: int = 3) -> dict[str, Any]:
         """Make the bitstream, as ``terngen build``; what ``--json`` prints.
 
         Raises

@@ -29,11 +29,11 @@ BUILDS = {
 }
 
 
-def build(board: str, folder: Path, seed: int = 1, tries: int = 3) -> dict[str, Any]:
-    """Build a bitstream, with so many seeds from one on until timing is met; what is stored of it."""
+def build(board: str, folder: Path, tries: int = 3) -> dict[str, Any]:
+    """Build a bitstream, with so many seeds from the board's on until timing is met; what is stored of it."""
     model = BUILDS[board]
     place = folder / board.replace(":", "-")
-    words = ["build", model, "--board", board, "-o", str(place), "--seed", str(seed), "--tries", str(tries), "--json"]
+    words = ["build", model, "--board", board, "-o", str(place), "--tries", str(tries), "--json"]
     run   = subprocess.run([sys.executable, "-c", "from terngen.host.cli import main; main()", *words],
                            stdout=subprocess.PIPE, text=True, check=False)
     if run.returncode:
@@ -53,8 +53,7 @@ def page(text: str, stored: Sequence[Mapping[str, Any]]) -> str:
         [clock] = [clock for clock in each["clocks"] if clock["name"] == "sync"]
         cells   = (f"{each['cells'].get(kind, 0):,} of {each['available'][kind]:,}"
                    for kind in ("lut", "ff", "bram", "dsp"))
-        seed    = "" if each["seed"] == 1 else f" --seed {each['seed']}"
-        rows.append(f"| `terngen build {each['model']} --board {each['board']}{seed}` | {clock['wanted']:.1f} MHz | "
+        rows.append(f"| `terngen build {each['model']} --board {each['board']}` | {clock['wanted']:.1f} MHz | "
                     f"{clock['achieved']:.1f} MHz | {' | '.join(cells)} |")
     head, _, rest = text.partition("<!-- builds -->\n")
     return f"{head}<!-- builds -->\n" + "\n".join(rows) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
@@ -66,14 +65,14 @@ def page(text: str, stored: Sequence[Mapping[str, Any]]) -> str:
               help="Where the bitstreams stay.")
 @click.option("--only", default="", help="Only boards whose name has this in it.")
 @click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True,
-              help="Seeds that are tried until timing is met, from the stored one on.")
+              help="Seeds that are tried until timing is met, from the board's on.")
 def main(output: Path, folder: Path, only: str, tries: int) -> None:
     """Build the bitstreams of all boards that open tools build."""
     stored = {each["board"]: each for each in json.loads(output.read_text())} if output.exists() else {}
     chosen = [board for board in BUILDS if only in board]
     for place, board in enumerate(chosen, 1):
         note(f"{place} of {len(chosen)}: {board}")
-        stored[board] = build(board, folder, stored.get(board, {}).get("seed", 1), tries)
+        stored[board] = build(board, folder, tries)
         with replacing(output) as file:
             file.write((json.dumps([stored[name] for name in BUILDS if name in stored], indent=1) + "\n").encode())
     written = output.with_suffix(".md")

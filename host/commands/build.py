@@ -25,16 +25,15 @@ __all__ = ["build", "built"]
 @config_option
 @slots_option
 @multiplier_option
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True,
-              help="Of placement: the first that is tried.")
+@click.option("--seed", type=click.IntRange(min=0),
+              help="Of placement: the first that is tried.  [default: one that has served for the board]")
 @click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True,
               help="Seeds that are tried until timing is met.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Folder for the bitstream, the tape, the manifest and the report.  [default: build/BOARD]")
 @json_option
-def build(model: Path, board: str, config: str | None, slots: int | None, sites: Multipliers | None, seed: int,
-          tries: int, output: Path | None,
-          as_json: bool) -> None:
+def build(model: Path, board: str, config: str | None, slots: int | None, sites: Multipliers | None,
+          seed: int | None, tries: int, output: Path | None, as_json: bool) -> None:
     """Make the bitstream of a machine for a model on a board.
 
     The tools are those that pip installs. There is no bitstream if timing is missed or the device is too small.
@@ -58,8 +57,9 @@ def _check_open(choice: Any) -> None:
                           f"{choice.name}` writes what they need")
 
 
-def built(choice: Any, tape: Any, output: Path, seed: int, tries: int) -> dict[str, Any]:
-    """Make a bitstream, with everything that belongs to it, in a folder; what ``--json`` prints.
+def built(choice: Any, tape: Any, output: Path, seed: int | None, tries: int) -> dict[str, Any]:
+    """Make a bitstream, with everything that belongs to it, in a folder; what ``--json`` prints. Without a seed it
+    begins with that of the board.
 
     Raises
     ------
@@ -82,6 +82,8 @@ def built(choice: Any, tape: Any, output: Path, seed: int, tries: int) -> dict[s
 
     _check_open(choice)
     check_folder(output)
+    if seed is None:
+        seed = choice.tape_memory.seed
     with working("Generating the machine"), tool_errors():
         system = choice.board.system(tape.config, choice.memory, tape.image.tobytes())
         design = bitstream.design(choice.board, system, distributed=choice.tape_memory.distributed)

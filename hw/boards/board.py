@@ -31,6 +31,8 @@ class TapeMemory(ABC):
     distributed: int = 0
     #: Clock of a machine with it, in Hz, if that is not the board's.
     clock_hz: int | None = None
+    #: Of placement: what is tried first, because `make boards` met timing with it.
+    seed: int = 1
 
     def used(self, config: Config, octets: int) -> dict[str, int]:
         """What a tape of so many octets takes of the cells of the device: names as of :attr:`Board.cells`."""
@@ -56,6 +58,7 @@ class OnChip(TapeMemory):
     octets:   int
     config:   Mapping[str, Any] = dataclasses.field(default_factory=dict)
     clock_hz: int | None = None
+    seed:     int = 1
     title       = "block RAM"
     bits        = None
     preloaded   = True
@@ -95,6 +98,7 @@ class Sdram(TapeMemory):
     delay_ns: float
     flight:   int
     config:   Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seed:     int = 1
 
     @property
     def chip(self) -> SdramChip:
@@ -214,7 +218,7 @@ class Board:
         if self.scripts is not None:
             return self.scripts(self, system)
         design = bitstream.design(self, system, distributed=self.memories[memory].distributed)
-        return bitstream.files(self, design, digest=config.digest)
+        return bitstream.files(self, design, seed=self.memories[memory].seed, digest=config.digest)
 
     @property
     def result(self) -> str:

@@ -50,7 +50,7 @@ BOARD = Board(
     # As on the ULX3S, for the slower of both chips, by their grade and not by their sheets: 2 ns of setup and 1 of
     # hold, and it has 5.4 and 2.9; data from 6 to 2 ns after its edges, so steady from 11.4 to 15.7 without the way,
     # which may take 1.0 to 5.2 ns.
-    memories = {"sdram": Sdram("M12L64322A-7", 5.4, 2, {"variant": "tree", "row_lanes": 1, "lanes": 2}),
+    memories = {"sdram": Sdram("M12L64322A-7", 5.4, 2, {"variant": "tree", "row_lanes": 1, "lanes": 2}, seed=2),
                 "onchip": OnChip(LFE5_45["bram"] * BLOCK_RAM_OCTETS, clock_hz=80_000_000)},
     link     = Serial(3_000_000, "DAPLink"),
     platform = platform,

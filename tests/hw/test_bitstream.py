@@ -108,6 +108,13 @@ def test_design():
     assert "module top(" in found["terngen.v"]
 
 
+def test_seed_of_the_board():
+    """A script begins where `make boards` met timing."""
+    seeds = {name: memory.seed for name, memory in BOARD.memories.items()}
+    assert len(set(seeds.values())) == len(seeds) > 1
+    assert f"--seed {seeds['sdram']} " in BOARD.files(CONFIG, "sdram")["build.sh"]
+
+
 def test_design_gowin():
     """Pads of the memory in the package, and the options of other tools."""
     board, _ = find("tang-nano-20k")
