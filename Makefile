@@ -23,10 +23,11 @@ DEVICE ?= sim
 serve: $(VENV)/.serve compiler
 	$(BIN)/terngen serve $(MODEL) --device $(DEVICE)
 
-# A bitstream with tools from pip, its tape and a report, in build/BOARD.
+# A bitstream with tools from pip, its tape and a report, in build/BOARD. The seed is the first that meets the clock of this one.
 BOARD ?= ulx3s-85f:sdram
+SEED  ?= 5
 bitstream: $(VENV)/.synth
-	$(BIN)/terngen build $(MODEL) --board $(BOARD)
+	$(BIN)/terngen build $(MODEL) --board $(BOARD) --seed $(SEED)
 
 # The site of the documentation, in build/site. Its notebook is run by `make tour`.
 docs: $(VENV)/.dev
