@@ -26,7 +26,7 @@ from terngen.hw.contract.tape import Op, Tape, longest, pack_descriptor
 from terngen.hw.contract.wire import Fault, Frame, Type
 from terngen.sim.compiled import CompiledModel, Library
 from terngen.sim.device import GoldenTransport, SimTransport
-from terngen.sim.edges import edge_tape
+from terngen.sim.edges import edge_tape, gate_tape
 from terngen.sim.faults import Faults
 from terngen.sim.gate import CheckedTransport
 from terngen.sim.hostile import MADE_WITH, hostile_tape, square_tape
@@ -505,6 +505,18 @@ def _cut(transport: _Machine, tape: Tape) -> Iterator[Any]:
                 yield result.tokens.tolist(), result.sums.tolist(), result.scale
 
 
+def _waste(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """A check of the memory while all comes that a session before has asked for."""
+    device = Device(transport, tape)
+    device.load()
+    layers = tape.marks["layers"]
+    device._put(Reg.MASK.value, 1, 0, 0, 0, layers.start, layers.count, 0, 0, 0, regs.NO_TOKEN)
+    device._put(Reg.GO.value, 1)
+    transport.model.run(max_cycles=30, want=1)
+    transport._connect()
+    yield Device(transport, tape).damaged()
+
+
 def _suffer(transport: _Machine, tape: Tape) -> Iterator[Any]:
     """A load through a line with faults, and what is left of it."""
     image = tape.image[:2048].tobytes()
@@ -545,6 +557,8 @@ def _stages(model: Tape, hostile: Sequence[Tape]) -> Iterator[_Stage]:
         yield "hostile", _hostile, tape, {"direct": True}
     yield "crowd", _crowd, model, {"stall_out": 0.9}
     yield "squares", _squares, square_tape(model.config), {"direct": True}
+    yield "gates", _hostile, gate_tape(config, 0), {"direct": True}
+    yield "waste", _waste, model, {"direct": True}
 
 
 def observed(library: Library, tapes: Sequence[Tape],
