@@ -360,8 +360,10 @@ class _Gates(_Edges):
             self._sum(length)
             self._write(Op.STORE, length, scale=self._scale_to(self._draw(-1, 0, 1)), first=1)
             self._gate(op, length, place)
+        # Products far below the smallest value, of which rounding makes nothing more.
+        self._gate(Op.GLU, length, place, below=True)
 
-    def _gate(self, op: Op, length: int, place: int) -> None:
+    def _gate(self, op: Op, length: int, place: int, *, below: bool = False) -> None:
         """A gate with weights that give the units of an operation behind it most of what is new to them."""
         config, fmt = self._config, self._config.path
         hidden = config.hidden
@@ -370,14 +372,16 @@ class _Gates(_Edges):
         for release in (False, True):
             self._matrix(length, release=release)
         self._sums.clear()
-        scales     = [self._scale_to(self._draw(0, 1)), self._scale_to(self._draw(0, 1, 2), 1)]
+        power      = 12 - fmt.bias if below else self._draw(0, 1, 2)
+        scales     = [self._scale_to(self._draw(0, 1)), self._scale_to(power, 1)]
         _, [gates] = self._units(Op.GATE, np.array(scales[:1]), length, place)
         # What is left of a state, or is added to it, is about as large as it was.
-        weights    = formats.from_float(fmt.parameter, self._rng.uniform(-1, 2, (_GATES, length)))
+        factors    = self._rng.uniform(-1, 2, (_GATES, length)) * 2.0 ** (-13 if below else 0)
+        weights    = formats.from_float(fmt.parameter, factors)
         t0         = formats.multiply(fmt, gates, formats.widen_parameter(fmt, weights)[:, None], config.sites.gate)
         units, _   = self._units(op, np.array(scales[1:]), length, place, bank=1, t0=t0)
-        units      = {name: np.bitwise_or.reduce(kinds, axis=1) for name, kinds in units.items()
-                      if len(kinds) == _GATES}
+        units      = {f"{name} below" if below else name: np.bitwise_or.reduce(kinds, axis=1)
+                      for name, kinds in units.items() if len(kinds) == _GATES}
         taken      = []
         for element in range(length):
             lane = element % config.lanes
