@@ -360,7 +360,7 @@ class _Gates(_Edges):
             self._sum(length)
             self._write(Op.STORE, length, scale=self._scale_to(self._draw(-1, 0, 1)), first=1)
             self._gate(op, length, place)
-        # Products far below the smallest value, of which rounding makes nothing more.
+        # Products just below the smallest value, which rounding lifts to it, or far below.
         self._gate(Op.GLU, length, place, below=True)
 
     def _gate(self, op: Op, length: int, place: int, *, below: bool = False) -> None:
@@ -372,7 +372,7 @@ class _Gates(_Edges):
         for release in (False, True):
             self._matrix(length, release=release)
         self._sums.clear()
-        power      = 12 - fmt.bias if below else self._draw(0, 1, 2)
+        power      = 15 - fmt.bias if below else self._draw(0, 1, 2)
         scales     = [self._scale_to(self._draw(0, 1)), self._scale_to(power, 1)]
         _, [gates] = self._units(Op.GATE, np.array(scales[:1]), length, place)
         # What is left of a state, or is added to it, is about as large as it was.
@@ -385,8 +385,8 @@ class _Gates(_Edges):
         taken      = []
         for element in range(length):
             lane = element % config.lanes
-            new  = sum(np.bitwise_count(kinds[:, element] & ~self.seen[name, lane]).astype(np.int64)
-                       for name, kinds in units.items())
+            new  = sum((np.bitwise_count(found) + 4 * np.bitwise_count(found & 0x1F)).astype(np.int64)
+                       for name, kinds in units.items() for found in [kinds[:, element] & ~self.seen[name, lane]])
             taken.append(int(np.argmax(new)))
             for name, kinds in units.items():
                 self.seen[name, lane] |= int(kinds[taken[-1], element])
