@@ -15,10 +15,10 @@ from terngen.hw.contract.floats import FloatFormat
 from terngen.hw.contract.tape import Op, Tape
 from terngen.sim.hostile import Writer
 
-__all__ = ["close_roots", "edge_tape", "product_kinds", "sum_kinds"]
+__all__ = ["close_roots", "edge_tape", "gate_tape", "product_kinds", "sum_kinds"]
 
-#: Scales, and weights of each element, of which one is taken.
-_SCALES, _WEIGHTS = 512, 48
+#: Scales, weights of each element, and those of a gate, of which one is taken.
+_SCALES, _WEIGHTS, _GATES = 512, 48, 256
 
 Codes = np.ndarray
 
@@ -38,6 +38,11 @@ def edge_tape(config: Config, seed: int, *, rounds: int = 8, vocab: int = 24) ->
         Rows of the head that are tokens.
     """
     return _Edges(config, seed, vocab).tape(rounds, 1)
+
+
+def gate_tape(config: Config, seed: int, *, rounds: int = 8, vocab: int = 24) -> Tape:
+    """As :func:`edge_tape`, of gates whose weights are chosen for what the operations behind them make of it."""
+    return _Gates(config, seed, vocab).tape(rounds, 1)
 
 
 def product_kinds(fmt: FloatFormat, a: Codes, b: Codes) -> Codes:
@@ -228,15 +233,15 @@ class _Edges(Writer):
 
     # What is chosen.
 
-    def _scale_to(self, power: int) -> int:
-        """A scale with which the largest of the sums in front is about that power of two."""
-        largest = np.abs(self._machine._sums[0].values[0]).max(keepdims=True)
-        return int(self._scales_for(np.exp2([power]), largest)[0])
+    def _scale_to(self, power: int, bank: int = 0) -> int:
+        """A scale with which the largest of the sums in front, or behind them, is about that power of two."""
+        largest = np.abs(self._machine._sums[bank].values[0]).max(keepdims=True)
+        return int(self._scales_for(np.exp2([power]), largest, bank)[0])
 
-    def _scales_for(self, wanted: np.ndarray, sums: np.ndarray) -> Codes:
+    def _scales_for(self, wanted: np.ndarray, sums: np.ndarray, bank: int = 0) -> Codes:
         """Codes of scales that make these values of these sums of the first slot."""
         fmt, machine = self._config.path, self._machine
-        root = formats.to_float(fmt, np.array([machine._sums[0].peak[0], machine.root[0]])).prod() or 1.0
+        root = formats.to_float(fmt, np.array([machine._sums[bank].peak[0], machine.root[0]])).prod() or 1.0
         return formats.from_float(fmt, wanted / (np.where(sums == 0, 1, sums) * root))
 
     def _magnitudes(self, count: int) -> np.ndarray:
@@ -298,8 +303,10 @@ class _Edges(Writer):
         for lane in range(lanes):
             self.seen[name, lane] |= int(np.bitwise_or.reduce(kinds[..., lane::lanes], axis=None))
 
-    def _units(self, op: Op, scales: Codes, length: int, place: int) -> tuple[dict[str, Codes], Codes]:
-        """Kinds of what each unit meets, and results before they are weighted, ``(scales, slots, length)``."""
+    def _units(self, op: Op, scales: Codes, length: int, place: int, *, bank: int = 0,
+               t0: Codes | None = None) -> tuple[dict[str, Codes], Codes]:
+        """Kinds of what each unit meets, and results before they are weighted, ``(scales, slots, length)``; of the sums
+        of a bank, and of what is in `t0` or might be."""
         config, fmt, machine = self._config, self._config.path, self._machine
         units: dict[str, Codes] = {}
 
@@ -315,11 +322,12 @@ class _Edges(Writer):
         def silu(name: str, values: Codes) -> Codes:
             return multiply(name, values, formats.sigmoid(fmt, values))
 
-        bank  = machine._sums[0]
-        scale = formats.multiply(fmt, scales[:, None], bank.peak, config.sites.dequantise)
+        sums  = machine._sums[bank]
+        scale = formats.multiply(fmt, scales[:, None], sums.peak, config.sites.dequantise)
         scale = formats.multiply(fmt, scale, machine.root, config.sites.dequantise)
-        v     = multiply("dequantise", formats.from_int(fmt, bank.values), scale[..., None])
-        t0, t1, x = (kept[:, :length] for kept in (machine.t0, machine.t1, machine.x))
+        v     = multiply("dequantise", formats.from_int(fmt, sums.values), scale[..., None])
+        t1, x = (kept[:, :length] for kept in (machine.t1, machine.x))
+        t0    = machine.t0[:, :length] if t0 is None else t0
         match op:
             case Op.GATE:
                 return units, formats.sigmoid(fmt, formats.negate(fmt, v))
@@ -336,3 +344,51 @@ class _Edges(Writer):
                 h      = add("state", h, multiply("recurrence", t0, change))
                 return units, multiply("output", t1, silu("silu of h", h))
         return units, v
+
+
+class _Gates(_Edges):
+    """As its base, of vectors in `t0` that are chosen element by element."""
+
+    def _operation(self) -> None:
+        place, length = max(self._parts, key=lambda part: part[1])
+        length = min(length, self._config.hidden)
+        self._root()
+        self._sum(length)
+        self._choose(Op.SILU, length)
+        for op in (Op.MLGRU, Op.GLU):
+            self._root()
+            self._sum(length)
+            self._write(Op.STORE, length, scale=self._scale_to(self._draw(-1, 0, 1)), first=1)
+            self._gate(op, length, place)
+        # Products just below the smallest value, which rounding lifts to it, or far below.
+        self._gate(Op.GLU, length, place, below=True)
+
+    def _gate(self, op: Op, length: int, place: int, *, below: bool = False) -> None:
+        """A gate with weights that give the units of an operation behind it most of what is new to them."""
+        config, fmt = self._config, self._config.path
+        hidden = config.hidden
+        self._write(Op.SCAN, hidden, weights=self._near(fmt.parameter, hidden))
+        self._quantise(self._alive(self._machine.y) or hidden)
+        for release in (False, True):
+            self._matrix(length, release=release)
+        self._sums.clear()
+        power      = 15 - fmt.bias if below else self._draw(0, 1, 2)
+        scales     = [self._scale_to(self._draw(0, 1)), self._scale_to(power, 1)]
+        _, [gates] = self._units(Op.GATE, np.array(scales[:1]), length, place)
+        # What is left of a state, or is added to it, is about as large as it was.
+        factors    = self._rng.uniform(-1, 2, (_GATES, length)) * 2.0 ** (-13 if below else 0)
+        weights    = formats.from_float(fmt.parameter, factors)
+        t0         = formats.multiply(fmt, gates, formats.widen_parameter(fmt, weights)[:, None], config.sites.gate)
+        units, _   = self._units(op, np.array(scales[1:]), length, place, bank=1, t0=t0)
+        units      = {f"{name} below" if below else name: np.bitwise_or.reduce(kinds, axis=1)
+                      for name, kinds in units.items() if len(kinds) == _GATES}
+        taken      = []
+        for element in range(length):
+            lane = element % config.lanes
+            new  = sum((np.bitwise_count(found) + 4 * np.bitwise_count(found & 0x1F)).astype(np.int64)
+                       for name, kinds in units.items() for found in [kinds[:, element] & ~self.seen[name, lane]])
+            taken.append(int(np.argmax(new)))
+            for name, kinds in units.items():
+                self.seen[name, lane] |= int(kinds[taken[-1], element])
+        self._write(Op.GATE, length, scale=scales[0], weights=weights[taken, np.arange(length)])
+        self._write(op, length, scale=scales[1], **({"place": place} if op is Op.MLGRU else {}))

@@ -28,6 +28,8 @@ SECONDS = 2
 
 #: Cells whose results hang on operands bit by bit.
 _BITWISE = ("$and", "$or", "$xor", "$xnor", "$not", "$pos")
+#: Registers without anything that is not synchronous.
+_CLOCKED = ("$dff", "$dffe", "$sdff", "$sdffe", "$sdffce")
 
 #: A bit of a wire, or a constant.
 Bit = tuple[str, int] | str
@@ -128,6 +130,34 @@ class _Netlist:
                 self.consumers[bit].append(each)
         #: Bits that leave the machine.
         self.outside = {driver((name, place)) for name in outside for place in range(self._widths[name])}
+        #: Bits of registers that stay what they are at first.
+        self.constants = self._constants()
+
+    def _constants(self) -> dict[Bit, str]:
+        """All at once: those that are left when those have gone that something else gets into, again and again."""
+        kept = {bit: self.initial[bit] for bit, cell in self.driver.items()
+                if cell.kind in _CLOCKED and self.initial.get(bit) in ("0", "1")}
+
+        def value(bit: Bit) -> str | None:
+            if isinstance(bit, str) or bit in kept:
+                return kept.get(bit, str(bit))
+            cell = self.driver.get(bit)
+            if cell is None or cell.kind != "$mux":
+                return None
+            place = cell.ports["Y"].index(bit)
+            first, second = (value(cell.ports[port][place]) for port in "AB")
+            return first if first == second else None
+
+        def stays(bit: Bit) -> bool:
+            cell   = self.driver[bit]
+            place  = cell.ports["Q"].index(bit)
+            resets = [_constant(line.split()[-1])[-1 - place] for line in cell.parameters if "RST_VALUE" in line]
+            return {value(cell.ports["D"][place]), *resets} == {kept[bit]}
+
+        while gone := [bit for bit in kept if not stays(bit)]:
+            for bit in gone:
+                del kept[bit]
+        return kept
 
     def tap(self, bits: list[Bit]) -> _Cell:
         """A cell behind some bits, through which the first of them goes to whoever takes it."""
@@ -241,13 +271,17 @@ class _Miter:
                 return f"1'{bit}"
             return names.setdefault((bit, copy), f"\\n{len(names)}")
 
+        def known(bit: Bit) -> str:
+            return name(self._netlist.constants.get(bit, bit), False)
+
         cells = []
         for copy, each in [*((False, each) for each in self.affected + self.shared),
                            *((True, each) for each in self.affected)]:
             called = "\\defect" if copy and each is self.affected[0] else f"$c{len(cells)}"
             # The copy drives bits of its own, but looks at those that cannot differ where everybody does.
-            ports  = {port: " ".join(name(bit, copy and (port in each.outputs or bit in self.changed))
-                                     for bit in reversed(bits)) for port, bits in each.ports.items()}
+            ports  = {port: " ".join(known(bit) if port not in each.outputs and bit not in self.changed
+                                     else name(bit, copy) for bit in reversed(bits))
+                      for port, bits in each.ports.items()}
             cells += [f"  cell {each.kind} {called}", *each.parameters,
                       *(f"    connect \\{port} {{ {bits} }}" for port, bits in ports.items()), "  end"]
         pairs = [(name(bit, False), name(bit, True)) for bit in self.seen]

@@ -14,7 +14,8 @@ from terngen.hw.contract.formats import FloatFormat
 from terngen.hw.contract.tape import DRAINS, Mark, Op, Section, Tape
 from terngen.sim.golden.machine import GoldenMachine
 
-__all__ = ["MADE_WITH", "Writer", "hostile_tape", "hostile_tapes", "square_tape"]
+__all__ = ["MADE_WITH", "Writer", "hostile_tape", "hostile_tapes", "square_tape",
+           "twin_tape"]
 
 #: Token with which slot 0 makes a tape, from power-up on, and the others with those after it: with them many of the
 #: numbers are at an edge of the format. The rows before it are made on purpose.
@@ -48,6 +49,11 @@ def hostile_tapes(config: Config, count: int) -> list[Tape]:
 def square_tape(config: Config, *, operations: int = 200) -> Tape:
     """A tape of squares alone, so many sums of them, with numbers from all over the format."""
     return Writer(config, 0, 24).tape(0, 1, squares=operations)
+
+
+def twin_tape(config: Config, seed: int) -> Tape:
+    """A tape of a head alone, whose rows come in twos that are the same, with logits about as large as they get."""
+    return _Twins(config, seed, 24).tape(0, 1)
 
 
 class Writer:
@@ -327,3 +333,13 @@ class Writer:
             self._drain()
         else:
             self._matrix(self._length(self._config.rows), release=True)
+
+
+class _Twins(Writer):
+    """Writes a head whose tokens come in twos."""
+
+    def _trits(self, rows: int, cols: int) -> np.ndarray:
+        return np.repeat(super()._trits(rows, cols), 2, axis=0)[:rows]
+
+    def _scale_for(self, op: Op = Op.LOGITS) -> int:
+        return self._config.path.largest

@@ -143,8 +143,8 @@ def known(store: Path, told: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
 @click.option("--seed", type=click.IntRange(min=1), default=1, show_default=True, help="Of their choice.")
 @click.option("--only", type=int, multiple=True, help="Try these mutants only, by number, whatever is stored of them.")
 @click.option("--store", type=click.Path(path_type=Path),
-              help="Write this JSON file, and the page trust.md beside it, after each mutant. Those that are noticed "
-                   "or proven there already are not tried again.")
+              help="Write this JSON file, and its table in the page trust.md beside it, after each mutant. Those that "
+                   "are noticed or proven there already are not tried again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def main(checkpoint: Path, count: int, seed: int, only: tuple[int, ...], store: Path | None, as_json: bool) -> None:
     """Which defects of a machine nobody notices, and which of those are none."""
@@ -194,7 +194,7 @@ def keep(store: Path, told: Mapping[str, Any], rows: Mapping[int, Mapping[str, A
         file.write(f'{head},\n "mutants": [\n{lines}\n]}}\n'.encode())
     written = store.with_name("trust.md")
     with replacing(written) as file:
-        file.write(page(written.read_text(), listed).encode())
+        file.write(page(written.read_text(), store.stem, listed).encode())
 
 
 def report(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -219,10 +219,10 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
             row["proof"] or "none")
 
 
-def page(text: str, rows: Iterable[Mapping[str, Any]]) -> str:
-    """A page whose table says what is stored."""
+def page(text: str, name: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """A page whose table of that name says what is stored."""
     found = report(rows)
-    return fill(text, "mutants", [_sentence(found), "", "| noticed in | mutants |", "|---|---:|", *(
+    return fill(text, name, [_sentence(found), "", "| noticed in | mutants |", "|---|---:|", *(
         f"| {name} | {number} |" for name, number in found["noticed"].items())])
 
 

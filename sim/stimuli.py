@@ -26,10 +26,10 @@ from terngen.hw.contract.tape import Op, Tape, longest, pack_descriptor
 from terngen.hw.contract.wire import Fault, Frame, Type
 from terngen.sim.compiled import CompiledModel, Library
 from terngen.sim.device import GoldenTransport, SimTransport
-from terngen.sim.edges import edge_tape
+from terngen.sim.edges import edge_tape, gate_tape
 from terngen.sim.faults import Faults
 from terngen.sim.gate import CheckedTransport
-from terngen.sim.hostile import MADE_WITH, hostile_tape, square_tape
+from terngen.sim.hostile import MADE_WITH, hostile_tape, square_tape, twin_tape
 from terngen.sim.memory import MemoryModel
 
 __all__ = ["Observation", "observed"]
@@ -296,12 +296,16 @@ def _headers(transport: _Machine, tape: Tape) -> Iterator[Any]:
     yield transport.model.counters
 
 
+def _small_tape(config: Config, seed: int) -> Tape:
+    return hostile_tape(config, seed, operations=0, tiles=1)
+
+
 @functools.cache
-def _head(config: Config) -> Tape:
-    """A small tape with logits of all slots that differ."""
+def _head(config: Config, make: Callable[[Config, int], Tape]) -> Tape:
+    """A tape with logits of all slots that differ; the first seed of which there is one."""
     every = range(config.slots)
     for seed in itertools.count():
-        tape   = hostile_tape(config, seed, operations=0, tiles=1)
+        tape   = make(config, seed)
         device = Device(GoldenTransport(config), tape)
         device.load()
         device.step({slot: MADE_WITH + slot for slot in every}, reset=every)
@@ -341,6 +345,17 @@ def _draws(transport: _Machine, tape: Tape) -> Iterator[Any]:
         for place in range(8):
             sampling = {slot: Sampling(temperature=temperatures[slot], seed=seeds[slot][place],
                                        top_k=2 + slot if place == 7 else None) for slot in every}
+            yield list(device.decode(tokens, 1, reset=every, sampling=sampling))
+
+
+def _twins(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """Draws among the best alone, of which there are two, and among all alike."""
+    _, device = _checked(transport, tape)
+    every  = range(tape.config.slots)
+    tokens = {slot: MADE_WITH + slot for slot in every}
+    for temperature in (1e-30, 1e30):
+        for seed in range(8):
+            sampling = {slot: Sampling(temperature=temperature, seed=seed) for slot in every}
             yield list(device.decode(tokens, 1, reset=every, sampling=sampling))
 
 
@@ -505,6 +520,18 @@ def _cut(transport: _Machine, tape: Tape) -> Iterator[Any]:
                 yield result.tokens.tolist(), result.sums.tolist(), result.scale
 
 
+def _waste(transport: _Machine, tape: Tape) -> Iterator[Any]:
+    """A check of the memory while all comes that a session before has asked for."""
+    device = Device(transport, tape)
+    device.load()
+    layers = tape.marks["layers"]
+    device._put(Reg.MASK.value, 1, 0, 0, 0, layers.start, layers.count, 0, 0, 0, regs.NO_TOKEN)
+    device._put(Reg.GO.value, 1)
+    transport.model.run(max_cycles=30, want=1)
+    transport._connect()
+    yield Device(transport, tape).damaged()
+
+
 def _suffer(transport: _Machine, tape: Tape) -> Iterator[Any]:
     """A load through a line with faults, and what is left of it."""
     image = tape.image[:2048].tobytes()
@@ -539,12 +566,16 @@ def _stages(model: Tape, hostile: Sequence[Tape]) -> Iterator[_Stage]:
     yield "interrupted", _interrupt, model, {"direct": True}
     yield "cut off", _cut, model, {"direct": True}
     if config.draws:
-        yield "draws", _draws, _head(config), {"direct": True}
+        yield "draws", _draws, _head(config, _small_tape), {"direct": True}
     yield "bursts", _hostile, _edges(config, 1), {"direct": True, "memory": _BURSTS}
     for tape in hostile[1:]:
         yield "hostile", _hostile, tape, {"direct": True}
     yield "crowd", _crowd, model, {"stall_out": 0.9}
     yield "squares", _squares, square_tape(model.config), {"direct": True}
+    yield "gates", _hostile, gate_tape(config, 0), {"direct": True}
+    if config.top_k > 2:
+        yield "twins", _twins, _head(config, twin_tape), {"direct": True}
+    yield "waste", _waste, model, {"direct": True}
 
 
 def observed(library: Library, tapes: Sequence[Tape],

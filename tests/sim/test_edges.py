@@ -11,7 +11,7 @@ from terngen.hw.contract.config import PRESETS, ArrayVariant
 from terngen.hw.contract.floats import FloatFormat
 from terngen.hw.contract.formats import Multiplier
 from terngen.sim import edges
-from terngen.sim.edges import close_roots, edge_tape, product_kinds, sum_kinds
+from terngen.sim.edges import close_roots, edge_tape, gate_tape, product_kinds, sum_kinds
 
 CONFIG = dataclasses.replace(PRESETS["small"], hidden=64, wide=256, rows=256, state=128, slots=2)
 FMT    = FloatFormat(5, 6)
@@ -76,7 +76,8 @@ def test_close_roots():
 @pytest.mark.parametrize("change", [{}, {"path": FloatFormat(8, 7), "embedding": FloatFormat(4, 3)},
                                     {"variant": ArrayVariant.TRIPLES, "row_lanes": 1, "slots": 1, "lanes": 4}])
 def test_valid(change):
-    edge_tape(dataclasses.replace(CONFIG, **change), 1, rounds=1).check()
+    for make in edge_tape, gate_tape:
+        make(dataclasses.replace(CONFIG, **change), 1, rounds=1).check()
 
 
 def test_each_lane():
@@ -88,3 +89,16 @@ def test_each_lane():
         assert writer.seen["glu", lane] & 0x1F
         for unit in "dequantise", "tail":
             assert writer.seen[unit, lane] & TIED_DOWN and writer.seen[unit, lane] & TIED_UP, unit
+
+
+def test_gates():
+    """Multipliers that take a gate, or what comes of it, meet ties and nearly all rests of one bit, in each lane."""
+    writer = edges._Gates(CONFIG, 0, 24)
+    writer.tape(8, 1)
+    bits   = CONFIG.path.mantissa_bits
+    single = ((1 << bits - 1) - 1) << 20 | ((1 << bits) - 1) << 36
+    for unit in "glu", "recurrence", "silu of h", "output":
+        for lane in range(CONFIG.lanes):
+            seen = writer.seen[unit, lane]
+            assert seen & TIED_DOWN == TIED_DOWN and seen & TIED_UP == TIED_UP, unit
+            assert (single & ~seen).bit_count() <= 2, unit

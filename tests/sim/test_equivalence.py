@@ -3,6 +3,7 @@
 import pytest
 
 from terngen.hw import build
+from terngen.sim import equivalence
 from terngen.sim.equivalence import proof
 
 #: `same` has the same value twice; `late` is looked at where `busy` says so only, and is known then.
@@ -27,6 +28,18 @@ module top(input clk, input [1:0] place, input [3:0] d, output [2:0] q);
     always @(posedge clk) words[place] <= d;
     always @(posedge clk) last <= word[3];
     assign q = word[2:0];
+endmodule
+"""
+
+
+#: Of a word that is kept or taken the middle is always zero, and the last always one.
+CONSTANT = """
+module top(input clk, input reset, input en, input keep, input a, output [3:0] o);
+    reg [3:0] word = 4'b1000;
+    always @(posedge clk)
+        if (reset) word <= 4'b1000;
+        else if (en) word <= keep ? word : {2'b10, !a, a};
+    assign o = word;
 endmodule
 """
 
@@ -69,3 +82,12 @@ def test_written(tmp_path, bit, unseen):
     """What is written wrong, and read by nobody."""
     command = f"mutate -mode inv -module top -cell \\words -port WR_DATA -portbit {bit}"
     assert (proof(make(tmp_path, MEMORY), command) is not None) == unseen
+
+
+def test_constants(tmp_path):
+    """What a register begins with, is reset to and takes; but not what it begins with only."""
+    bits = [(r"\word", place) for place in range(4)]
+    assert equivalence._Netlist(make(tmp_path, CONSTANT)).constants == {bits[2]: "0", bits[3]: "1"}
+    for change in ("= 4'b1000;", "= 4'b1100;"), ("<= 4'b1000;", "<= 4'b1100;"), ("{2'b10,", "{!a, 1'b0,"):
+        other = equivalence._Netlist(make(tmp_path, CONSTANT.replace(*change))).constants
+        assert other == ({bits[2]: "0"} if "a" in change[1] else {bits[3]: "1"}), change

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from terngen.host.device import Device
 from terngen.hw.contract.config import PRESETS, ArrayVariant, Config, Sites
 from terngen.hw.contract.formats import FloatFormat, Multiplier
 from terngen.hw.contract.tape import Op, walk
 from terngen.sim.bench import Bench
-from terngen.sim.hostile import hostile_tape
+from terngen.sim.device import GoldenTransport
+from terngen.sim.hostile import MADE_WITH, hostile_tape, twin_tape
 from terngen.sim.memory import MemoryModel
 
 CONFIG = dataclasses.replace(PRESETS["small"], hidden=64, wide=256, rows=256, state=128, slots=2)
@@ -23,6 +25,17 @@ def test_valid():
     ops = {fields["opcode"] for tape in tapes for _, fields, _ in walk(CONFIG, tape.image, tape.marks["layers"])}
     assert ops == set(Op) - {Op.EMBED}
     assert hostile_tape(CONFIG, 1).image.tobytes() == tapes[1].image.tobytes() != tapes[2].image.tobytes()
+
+
+def test_twins():
+    """There are two of each that are the best."""
+    tape   = twin_tape(CONFIG, 0)
+    device = Device(GoldenTransport(CONFIG), tape)
+    device.load()
+    device.step({slot: MADE_WITH + slot for slot in range(CONFIG.slots)}, reset=range(CONFIG.slots))
+    for slot in range(CONFIG.slots):
+        sums = device.results(slot).sums
+        assert (sums[::2] == sums[1::2]).all() and sums[0] > sums[-1]
 
 
 def gate(config: Config, seed: int):

@@ -51,13 +51,14 @@ def test_known(tmp_path):
         assert known(store, {**told, name: other}) == {}
 
 
-def test_page(root):
+@pytest.mark.parametrize("name", ["mutants", "mutants-3"])
+def test_page(root, name):
     """The page says what is stored, and something of each survivor."""
-    rows  = json.loads((root / "docs/mutants.json").read_text())["mutants"]
+    rows  = json.loads((root / f"docs/{name}.json").read_text())["mutants"]
     text  = (root / "docs/trust.md").read_text()
     found = report(rows)
-    assert page(text, rows) == text
+    assert page(text, name, rows) == text
     assert all(f"\n| {row['number']} | " in text for row in found["survivors"])
     assert len(found["survivors"]) <= 0.02 * (len(rows) - len(found["equivalent"]))
     other = {**rows[0], "noticed": "model", "proof": None}
-    assert f"Of {len(rows) + 1} mutants" in page(text, [*rows, other])
+    assert f"Of {len(rows) + 1} mutants" in page(text, name, [*rows, other])
