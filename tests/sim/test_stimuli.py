@@ -13,4 +13,4 @@ def test_observed(make_tape):
     assert not [each for each in made if each[0].startswith("error")]
     stages  = {name.removeprefix("cycles of ") for name, _ in made}
     assert stages == {"model", "hostile", "edges", "link", "headers", "faults", "registers", "senseless", "large",
-                       "interrupted", "cut off", "draws", "bursts", "crowd", "squares"}
+                       "interrupted", "cut off", "draws", "bursts", "crowd", "squares", "gates", "twins", "waste"}
