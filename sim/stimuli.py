@@ -35,7 +35,7 @@ from terngen.sim.memory import MemoryModel
 __all__ = ["Observation", "observed"]
 
 #: Cycles without an answer after which a mutant counts as dead.
-_QUIET   = 200_000
+_QUIET   = 400_000
 #: Cycles after which it counts as dead although it still says something: more than any stage takes of any machine.
 _LONGEST = 10_000_000
 
