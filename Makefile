@@ -75,6 +75,7 @@ coverage: $(VENV)/.dev compiler
 mutants: $(VENV)/.dev compiler
 	$(BIN)/python -m terngen.sim.mutants tests/data/reference/tiny --count 300 --seed 1 --store docs/mutants.json
 	$(BIN)/python -m terngen.sim.mutants tests/data/reference/tiny --count 100 --seed 3 --store docs/mutants-3.json
+	$(BIN)/python -m terngen.sim.mutants tests/data/reference/tiny --count 100 --seed 4 --store docs/mutants-4.json
 
 test-long: $(VENV)/.dev compiler iverilog chromium
 	$(BIN)/pytest -m long
