@@ -35,7 +35,7 @@ docs: $(VENV)/.dev
 tour: $(VENV)/.dev
 	$(BIN)/python -m jupyter execute --inplace docs/tour.ipynb
 
-# Every command of the documentation that a machine without a board can run; hours.
+# Every command of the documentation that a machine without a board can run; about an hour.
 docs-commands: $(VENV)/.dev compiler
 	$(BIN)/pytest -m long tests/docs
 
