@@ -25,6 +25,7 @@ from terngen.hw.contract.config import Config, Control
 from terngen.hw.contract.tape import DRAINS, Op, descriptor_beats
 from terngen.hw.control import decode, player, sequencer
 from terngen.hw.memory import Queue
+from terngen.hw.stream import SkidBuffer
 from terngen.hw.tape.reader import TapeReader
 from terngen.hw.units import parameters
 from terngen.hw.units.array import latency, load_cycles, settle_cycles
@@ -139,10 +140,10 @@ class _Piece:
 
 
 class Tape:
-    """Source and prefetch FIFO: when beats can be had.
+    """Source, prefetch FIFO and the skid buffer of the check behind it: when beats can be had.
 
-    With ``given`` and ``taken`` the cycles in which a beat enters and leaves the FIFO, a beat can be taken
-    ``LATENCY_CYCLES`` after it was given, and be given one cycle after the one was taken that is ``depth``
+    With ``given`` and ``taken`` the cycles in which a beat enters the FIFO and leaves the check, a beat can be taken
+    ``LATENCY_CYCLES`` after it was given, and be given ``refill`` cycles after the one was taken that is ``depth``
     before it. Of beats that are taken without a pause only the first can hold up the source: it gives one
     per cycle at most.
     """
@@ -151,6 +152,10 @@ class Tape:
         self._source   = source
         self._phase    = phase
         self._depth    = Queue.capacity(config.prefetch)
+        self._refill   = 1              # cycles from a beat that was taken to the one that has its place
+        if config.control is Control.UNITS:     # with a check behind the reader
+            self._depth  += SkidBuffer.HELD
+            self._refill += 1
         self._requests: deque[tuple[int, int, int, int]] = deque()     # first beat, end, cycle, address
         self._runs:     deque[tuple[int, int, int]]      = deque()     # first beat, end, cycle of the first
         self._pieces:   deque[_Piece]                    = deque()
@@ -225,7 +230,7 @@ class Tape:
             first, last, took = self._runs[0]
             end = min(end, last + self._depth)
             if first == room:
-                cycle = max(cycle, took + 1)
+                cycle = max(cycle, took + self._refill)
         piece = _Piece(source, self._phase, self._given, end - self._given, cycle, address)
         self._pieces.append(piece)
         self._gave  = piece.cycle(end - 1)

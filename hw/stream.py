@@ -1,10 +1,11 @@
 """Streams around fixed-latency pipelines, and delays to line signals up with them."""
 
 from amaranth import Cat, Module, Mux, Signal
+from amaranth.hdl import Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Relay", "Streamed", "delay"]
+__all__ = ["Relay", "SkidBuffer", "Streamed", "delay"]
 
 
 def delay(m, signal, cycles=1, en=None, *, reset=False, name="delayed"):
@@ -85,6 +86,48 @@ class Relay(wiring.Component):
             ]
         with m.Elif(~kept):
             m.d.sync += [spare.eq(self.i.payload), kept.eq(self.i.valid)]
+        return m
+
+
+class SkidBuffer(wiring.Component):
+    """Passes a stream on in the same cycle, with ``ready`` from a register.
+
+    Latency is zero; throughput is one transfer per cycle. Holds one transfer, that which came while the output
+    waited and was not expected to wait.
+
+    Parameters
+    ----------
+    shape : shape-like
+        Shape of the payload.
+
+    Members
+    -------
+    i : ``In(stream.Signature(shape))``
+    o : ``Out(stream.Signature(shape))``
+    """
+
+    #: Transfers that may wait inside.
+    HELD = 1
+
+    def __init__(self, shape):
+        self._shape = shape
+        super().__init__({
+            "i": In(stream.Signature(shape)),
+            "o": Out(stream.Signature(shape)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        spare = Signal(self._shape, reset_less=True)
+        kept  = Signal()
+        m.d.comb += [
+            self.i.ready.eq(~kept),
+            self.o.valid.eq(self.i.valid | kept),
+            Value.cast(self.o.payload).eq(Mux(kept, Value.cast(spare), Value.cast(self.i.payload))),
+        ]
+        m.d.sync += kept.eq(self.o.valid & ~self.o.ready)
+        with m.If(~kept):
+            m.d.sync += spare.eq(self.i.payload)
         return m
 
 

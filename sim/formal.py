@@ -33,7 +33,7 @@ from terngen.hw.link.mailbox import Mailbox
 from terngen.hw.link.receiver import Receiver
 from terngen.hw.link.uart import Uart, UartReceiver
 from terngen.hw.memory import Queue, StreamMemory
-from terngen.hw.stream import Relay, Streamed
+from terngen.hw.stream import Relay, SkidBuffer, Streamed
 from terngen.hw.tape.axi import PAGE_BYTES, AxiTape
 from terngen.hw.tape.check import TapeCheck
 from terngen.hw.tape.loader import Loader
@@ -248,6 +248,21 @@ def relay_keeps_order(m: Module, unit: Any, claim: Claim) -> None:
         ]
 
 
+def skid_keeps_order(m: Module, unit: Any, claim: Claim) -> None:
+    """The same for a skid buffer: what it offers is what it holds, or else what is offered to it."""
+    kept, put, get = claim.inner("kept"), unit.i.valid & unit.i.ready, unit.o.valid & unit.o.ready
+    inside = Signal(2, name="inside")
+    latest = Signal(len(Value.cast(unit.i.payload)), name="latest")
+    m.d.sync += inside.eq(inside + put - get)
+    with m.If(put):
+        m.d.sync += latest.eq(unit.i.payload)
+    m.d.comb += [
+        Assert(inside == kept), Assert(unit.o.valid == (kept | unit.i.valid)),
+        Assert(~unit.o.valid | (unit.o.payload == Mux(kept, latest, unit.i.payload))),
+        Assert(~kept | (claim.inner("spare") == latest)),
+    ]
+
+
 def keeps_order(i: str, o: str, capacity: int) -> More:
     """What leaves is what came, in order, each once, and at most `capacity` are inside.
 
@@ -394,6 +409,7 @@ _SDRAM = "all rules of the chip: times, banks, refreshes, data"
 
 CASES = (
     Case("relay", lambda: Relay(8), relay_keeps_order, claim="keeps order, holds two"),
+    Case("skid buffer", lambda: SkidBuffer(8), skid_keeps_order, claim="keeps order, holds one"),
     Case("streamed", lambda: Streamed(LMul(fmt=_CONFIG.path, multiplier=LMUL))),
     Case("stream memory", lambda: StreamMemory(shape=4, depth=4)),
     Case("queue", lambda: Queue(shape=8, depth=8), queue_keeps_order(8), claim="keeps order, holds what it says"),

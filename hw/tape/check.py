@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.config import Config
 from terngen.hw.contract.tape import Play
+from terngen.hw.stream import SkidBuffer, delay
 
 __all__ = ["TapeCheck"]
 
@@ -57,42 +58,50 @@ class TapeCheck(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         words = self._width // WORD_BITS
-        m.submodules.crc = crc = CRC32_ISO_HDLC(WORD_BITS).create()
+        m.submodules.crc  = crc  = CRC32_ISO_HDLC(WORD_BITS).create()
+        # The reader is where the block RAM is, so what it is told comes from a register.
+        m.submodules.skid = skid = SkidBuffer(self._width)
+        wiring.connect(m, wiring.flipped(self.beats), skid.i)
+        beats = skid.o
 
         asked = Signal()
         left  = Signal(32)                          # beats
         due   = Signal()                            # there are some; from a register, as the reader waits for it
         word  = Signal(range(max(2, words)))
-        with m.If(self.start & ~self.busy):
+        taken = Signal()                            # a word
+        begin = self.start & ~self.busy
+        with m.If(begin):
             m.d.sync += [left.eq(self.part.count), due.eq(self.part.count != 0)]
             m.d.sync += [asked.eq(0), word.eq(0), self.busy.eq(1)]
-            m.d.comb += crc.start.eq(1)
 
         m.d.comb += [
             self.crc.eq(crc.crc),
-            self.o.payload.eq(self.beats.payload),
+            self.o.payload.eq(beats.payload),
             self.play.payload.eq(self.i.payload),
-            crc.data.eq(self.beats.payload.word_select(word, WORD_BITS)),
+            # A cycle later, because it is far.
+            crc.start.eq(delay(m, begin, reset=True, name="begins")),
+            crc.data.eq(delay(m, beats.payload.word_select(word, WORD_BITS), name="data")),
+            crc.valid.eq(delay(m, taken, reset=True, name="taken")),
         ]
         with m.If(~self.busy):
             m.d.comb += [
                 self.play.valid.eq(self.i.valid),
                 self.i.ready.eq(self.play.ready),
-                self.o.valid.eq(self.beats.valid),
-                self.beats.ready.eq(self.o.ready),
+                self.o.valid.eq(beats.valid),
+                beats.ready.eq(self.o.ready),
             ]
         with m.Else():
             m.d.comb += [
                 self.play.valid.eq(~asked),
                 self.play.payload.eq(self.part),
-                crc.valid.eq(self.beats.valid & due),
-                self.beats.ready.eq((word == words - 1) & due),
+                taken.eq(beats.valid & due),
+                beats.ready.eq((word == words - 1) & due),
             ]
             with m.If(self.play.ready):
                 m.d.sync += asked.eq(1)
-            with m.If(crc.valid):
+            with m.If(taken):
                 m.d.sync += word.eq(word + 1)
-            with m.If(self.beats.valid & self.beats.ready):
+            with m.If(taken & (word == words - 1)):
                 m.d.sync += [word.eq(0), left.eq(left - 1), due.eq(left != 1)]
             with m.If(asked & ~due):
                 m.d.sync += self.busy.eq(0)

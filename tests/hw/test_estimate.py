@@ -145,11 +145,11 @@ def test_exact_with_pauses(make_tape, played, machine, memory, period):
 
 
 class BeatByBeat:
-    """The source and the prefetch FIFO, a beat at a time."""
+    """The source, the prefetch FIFO and the beat of the check, a beat at a time."""
 
     def __init__(self, config, source, phase):
         self.source, self.phase = source, phase
-        self.room    = config.prefetch + 2
+        self.room    = config.prefetch + 2 + 1
         self.given   = []
         self.taken   = []
         self.wanted  = []       # address of each beat that was asked for, and when it is ready
@@ -178,7 +178,7 @@ class BeatByBeat:
                 pauses -= self.turn(give)
                 give   += 1
             if beat >= self.room:
-                give = max(give, self.taken[beat - self.room] + 1)
+                give = max(give, self.taken[beat - self.room] + 2)
             self.given.append(give)
             self.taken.append(max(cycle, self.taken[-1] + 1 if self.taken else 0,
                                   give + TapeReader.LATENCY_CYCLES))

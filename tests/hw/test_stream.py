@@ -8,7 +8,7 @@ from amaranth.hdl import EnableInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from terngen.hw.stream import Relay, Streamed, delay
+from terngen.hw.stream import Relay, SkidBuffer, Streamed, delay
 from terngen.sim import stream
 
 
@@ -47,10 +47,11 @@ class Delayed(wiring.Component):
 
 
 @pytest.mark.parametrize("i_stall, o_stall", [(0, 0), (0.4, 0), (0, 0.4), (0.4, 0.4)])
-def test_relay(i_stall, o_stall):
+@pytest.mark.parametrize("unit, latency", [(Relay, Relay.LATENCY_CYCLES), (SkidBuffer, 0)])
+def test_cuts_ready(unit, latency, i_stall, o_stall):
     rng    = random.Random(1)
     values = [rng.getrandbits(8) for _ in range(100)]
-    dut    = Relay(8)
+    dut    = unit(8)
     actual = []
 
     async def i_testbench(ctx):
@@ -62,7 +63,7 @@ def test_relay(i_stall, o_stall):
     cycles = stream.run(dut, i_testbench, o_testbench)
     assert actual == values
     if not i_stall and not o_stall:
-        assert cycles == len(values) + Relay.LATENCY_CYCLES
+        assert cycles == len(values) + latency
 
 
 @pytest.mark.parametrize("i_stall, o_stall", [(0, 0), (0.4, 0), (0, 0.4), (0.4, 0.4)])

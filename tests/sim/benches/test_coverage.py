@@ -27,6 +27,7 @@ ELSEWHERE = {
     "System":         "tests/sim/test_board.py",
     "StreamMemory":   "tests/hw/test_memory.py",
     "Relay":          "tests/hw/test_stream.py",
+    "SkidBuffer":     "tests/hw/test_stream.py",
     "TreeArray":      "tests/sim/benches/test_bench_array.py",
     "TableArray":     "tests/sim/benches/test_bench_array.py",
     "TriplesArray":   "tests/sim/benches/test_bench_array.py",
