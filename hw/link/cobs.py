@@ -4,13 +4,13 @@ Stuart Cheshire and Mary Baker, "Consistent Overhead Byte Stuffing", IEEE/ACM Tr
 Networking 7(2), 1999; what it does to octets stands in :mod:`~terngen.hw.contract.wire`.
 """
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from terngen.hw.contract.wire import BLOCK, DELIMITER
 from terngen.hw.memory import StreamMemory
-from terngen.hw.stream import Relay
+from terngen.hw.stream import Relay, delay
 
 __all__ = ["Symbol", "CobsDecoder", "CobsEncoder"]
 
@@ -88,7 +88,7 @@ class CobsEncoder(wiring.Component):
     #: Octets of the ring: a block that grows and one that leaves.
     DEPTH = 2 * (BLOCK + 2)
     #: Cycles from the end of a block to its first octet.
-    LATENCY_CYCLES = 2 + StreamMemory.LATENCY_CYCLES
+    LATENCY_CYCLES = 3 + StreamMemory.LATENCY_CYCLES
 
     i: In(stream.Signature(Symbol))
     o: Out(stream.Signature(8))
@@ -120,18 +120,23 @@ class CobsEncoder(wiring.Component):
             self.i.ready.eq(relay.i.ready),
         ]
         m.d.sync += free.eq((read - place - 1)[1:len(place)].any())
+        # The block RAM may be far: what goes there, and whether there is something to be read, from registers as well.
+        put   = Signal.like(ring.writes.payload)
+        some  = Signal()
+        fetch = ring.addresses.valid & ring.addresses.ready
+        m.d.sync += some.eq(Mux(fetch, read + 1, read) != code)
         m.d.comb += [
-            ring.addresses.valid.eq(read != code),
+            ring.addresses.valid.eq(some),
             ring.addresses.payload.eq(read),
-            ring.writes.valid.eq(write),
+            ring.writes.valid.eq(delay(m, write, reset=True, name="written")),
+            ring.writes.payload.eq(delay(m, put, name="put")),
         ]
-        with m.If(ring.addresses.valid & ring.addresses.ready):
+        with m.If(fetch):
             m.d.sync += read.eq(read + 1)
         wiring.connect(m, ring.o, wiring.flipped(self.o))
 
         def store(address, octet):
-            m.d.comb += [write.eq(1), ring.writes.payload.address.eq(address),
-                         ring.writes.payload.data.eq(octet)]
+            m.d.comb += [write.eq(1), put.address.eq(address), put.data.eq(octet)]
 
         def close_block():
             store(code, count + 1)

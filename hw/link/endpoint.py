@@ -9,7 +9,7 @@ from terngen.hw.bus import BusSignature
 from terngen.hw.contract.wire import HEADER_BYTES, IDLE_CYCLES, MAX_PAYLOAD, VERSION, Fault, Header, Type
 from terngen.hw.link.cobs import CobsDecoder, CobsEncoder, Symbol
 from terngen.hw.link.receiver import Receiver
-from terngen.hw.stream import delay
+from terngen.hw.stream import Relay, delay
 
 __all__ = ["Endpoint"]
 
@@ -208,8 +208,10 @@ class Replier(wiring.Component):
         m.submodules.crc = crc = CRC32_ISO_HDLC(8).create()
 
         rest   = Signal(8 * HEADER_BYTES)           # of the header or of a word, the next octet first
-        full   = Signal()                           # there is a word
-        load   = Signal()                           # there may be the next one
+        full   = Signal()                           # there is an octet; from a register, as all waits for it
+        ends   = Signal()                           # it is the last one before a word
+        load   = Signal()                           # there may be a word
+        due    = Signal()                           # ... and there is; from a register, as it comes from far
         left   = Signal(range(MAX_PAYLOAD + 1))     # octets of the present part
         last   = Signal()                           # there is one; from a register, as much hangs on it
         length = Signal.like(left)
@@ -222,44 +224,51 @@ class Replier(wiring.Component):
             octet.eq(rest[:8]),
             crc.data.eq(rest[:8]),
             self.o.payload.as_value().eq(Cat(octet, end)),      # whole: `broken` is zero
-            self.answers.ready.eq(load),
+            self.o.valid.eq(full),
+            self.answers.ready.eq(load & due),
         ]
         with m.If(given):
-            m.d.sync += [rest.eq(rest >> 8), left.eq(left - 1), last.eq(left == 2)]
+            m.d.sync += [rest.eq(rest >> 8), left.eq(left - 1), last.eq(left == 2), ends.eq(0)]
+            with m.If(ends):
+                m.d.sync += full.eq(0)
 
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += load.eq(~fsm.ongoing("Idle") & (~full | given & ends))
             with m.State("Idle"):
                 m.d.comb += [self.replies.ready.eq(1), crc.start.eq(1)]
                 m.d.sync += [rest.eq(self.replies.payload), length.eq(self.replies.payload.length),
                              worded.eq(self.replies.payload.length != 0), left.eq(HEADER_BYTES)]
                 with m.If(self.replies.valid):
+                    m.d.sync += full.eq(1)
                     m.next = "Header"
             with m.State("Header"):
-                m.d.comb += [self.o.valid.eq(1), crc.valid.eq(given)]
-                with m.If(given & last):
-                    m.d.sync += [left.eq(length), full.eq(0)]
-                    m.next = "Check"
-                    with m.If(worded):
-                        m.d.comb += load.eq(1)
-                        m.next = "Payload"
-            with m.State("Payload"):
-                m.d.comb += [self.o.valid.eq(full), crc.valid.eq(given)]
-                m.d.comb += load.eq(~full | given & (place == 3) & ~last)
+                m.d.comb += crc.valid.eq(given)
                 with m.If(given):
-                    m.d.sync += [place.eq(place + 1), full.eq(place != 3)]
+                    m.d.sync += ends.eq((left == 2) & worded)
+                    with m.If(last):
+                        m.d.sync += left.eq(length)
+                        m.next = "Check"
+                        with m.If(worded):
+                            m.next = "Payload"
+            with m.State("Payload"):
+                m.d.comb += crc.valid.eq(given)
+                with m.If(given):
+                    m.d.sync += [place.eq(place + 1), ends.eq((place == 2) & (left != 2))]
                     with m.If(last):
                         m.next = "Check"
             with m.State("Check"):
-                m.d.comb += [self.o.valid.eq(1), octet.eq(crc.crc.word_select(place, 8))]
+                m.d.comb += octet.eq(crc.crc.word_select(place, 8))
                 with m.If(given):
                     m.d.sync += place.eq(place + 1)
                     with m.If(place == 3):
                         m.next = "End"
             with m.State("End"):
-                m.d.comb += [self.o.valid.eq(1), end.eq(1)]
+                m.d.comb += end.eq(1)
                 with m.If(given):
+                    m.d.sync += full.eq(0)
                     m.next = "Idle"
-        with m.If(load & self.answers.valid):
+        m.d.sync += due.eq(self.answers.valid & ~self.answers.ready)
+        with m.If(load & due):
             m.d.sync += [rest[:32].eq(self.answers.payload), full.eq(1)]
         return m
 
@@ -330,20 +339,22 @@ class Endpoint(wiring.Component):
         m.submodules.executor = restarted(executor)
         m.submodules.replier  = restarted(replier)
         m.submodules.encoder  = restarted(encoder)
+        asked = Relay(8)
+        m.submodules.asked    = restarted(asked)
 
         wiring.connect(m, wiring.flipped(self.link_i), decoder.i)
         wiring.connect(m, decoder.o, receiver.i)
-        wiring.connect(m, receiver.o, executor.requests)
+        wiring.connect(m, receiver.o, asked.i)
+        wiring.connect(m, asked.o, executor.requests)
         wiring.connect(m, executor.accesses, wiring.flipped(self.bus.accesses))
         wiring.connect(m, executor.replies, replier.replies)
         wiring.connect(m, wiring.flipped(self.bus.answers), replier.answers)
         wiring.connect(m, replier.o, encoder.i)
 
-        # This register is not reset by a new session, so an octet on offer stays on offer.
-        m.d.comb += encoder.o.ready.eq(~self.link_o.valid | self.link_o.ready)
-        with m.If(encoder.o.ready):
-            m.d.sync += [self.link_o.payload.eq(encoder.o.payload),
-                         self.link_o.valid.eq(encoder.o.valid)]
+        # Not reset by a new session, so an octet on offer stays on offer.
+        m.submodules.leaving = leaving = Relay(8)
+        wiring.connect(m, encoder.o, leaving.i)
+        wiring.connect(m, leaving.o, wiring.flipped(self.link_o))
 
         m.d.comb += receiver.drop.eq(drop)
         m.d.comb += [self.restart.eq(receiver.restart), self.drops.eq(receiver.drops)]

@@ -34,9 +34,9 @@ class Receiver(wiring.Component):
     that waited before it is forgotten. It gets in even while nothing is taken from `o`, unless the
     ring is full.
 
-    Latency from the last symbol of a frame to its first octet is :attr:`LATENCY_CYCLES`, and one cycle
-    more where it begins a session; throughput is one symbol per cycle, and after the end of a frame one
-    cycle passes without, as in a :class:`~terngen.hw.link.cobs.CobsDecoder`, which has a code there.
+    Latency from the last symbol of a frame to its first octet is :attr:`LATENCY_CYCLES`; throughput is one symbol
+    per cycle, and after the end of a frame one cycle passes without, as in a
+    :class:`~terngen.hw.link.cobs.CobsDecoder`, which has a code there.
 
     Members
     -------
@@ -54,7 +54,7 @@ class Receiver(wiring.Component):
 
     #: Octets of the ring.
     DEPTH = 2 * MAX_PAYLOAD
-    LATENCY_CYCLES = 3 + StreamMemory.LATENCY_CYCLES
+    LATENCY_CYCLES = 4 + StreamMemory.LATENCY_CYCLES
 
     i: In(stream.Signature(Symbol))
     drop: In(1)
@@ -73,28 +73,37 @@ class Receiver(wiring.Component):
         start = Signal(range(self.DEPTH))
         place = Signal(range(self.DEPTH))
         count = Signal(range(MAX_FRAME + 1))        # octets of the arriving frame that are kept
-        free  = Signal(init=1)
+        open_ = Signal(init=1)                      # what comes finds a place, or is not kept
         room  = Signal(init=1)                      # the frame may still grow
         above = Signal()                            # it is too long
         heads = Signal(init=1)                      # octets are those of the header
+        some  = Signal()                            # something waits
+        fetch = ring.addresses.valid & ring.addresses.ready
+        keep  = Signal()
         taken = Signal()
         finish = Signal()                           # the frame ends here
         ended  = Signal()                           # the frame has come, and is judged
 
-        # What decides comes from registers: the symbol, and whether there is a place, so that one that is free
-        # may seem taken.
-        m.d.sync += free.eq((read - place - 1)[1:len(place)].any())
+        # What decides comes from registers: the symbol, and whether there is a place. That is known two octets late, so
+        # three that are free may seem taken. Octets of a frame that is too long are not kept, so it cannot fill the
+        # ring.
+        free = delay(m, (read - place - 1)[2:len(place)].any(), name="free")
+        m.d.sync += open_.eq(free | ~room)
         m.submodules.relay = relay = Relay(Symbol)
         wiring.connect(m, wiring.flipped(self.i), relay.i)
         symbol = relay.o.payload
         m.d.comb += [
-            # Octets of a frame that is too long are not kept, so it cannot fill the ring.
-            relay.o.ready.eq((symbol.end | free | ~room) & ~ended),
+            relay.o.ready.eq((symbol.end | open_) & ~ended),
             taken.eq(relay.o.valid & relay.o.ready),
             finish.eq(taken & symbol.end | self.drop),
 
+            # The block RAM may be far: what goes there, and whether there is something to be read, from registers
+            # as well.
+            ring.writes.valid.eq(delay(m, keep, reset=True, name="written")),
+            ring.writes.payload.address.eq(delay(m, place, name="write_place")),
+            ring.writes.payload.data.eq(delay(m, symbol.octet, name="write_octet")),
             ring.addresses.payload.eq(read),
-            ring.addresses.valid.eq((read != start) & ~self.restart),
+            ring.addresses.valid.eq(some),
 
             crc.start.eq(finish),
             crc.valid.eq(taken & ~symbol.end),
@@ -106,8 +115,7 @@ class Receiver(wiring.Component):
         header = Signal(Header)
         with m.If(taken & ~symbol.end):
             with m.If(room):
-                m.d.comb += [ring.writes.valid.eq(1), ring.writes.payload.address.eq(place),
-                             ring.writes.payload.data.eq(symbol.octet)]
+                m.d.comb += keep.eq(1)
                 m.d.sync += [place.eq(place + 1), count.eq(count + 1), room.eq(count != MAX_FRAME - 1),
                              heads.eq(heads & (count != HEADER_BYTES - 1))]
             with m.Else():
@@ -115,8 +123,9 @@ class Receiver(wiring.Component):
             with m.If(heads):
                 shifted = header.as_value().shift_right(8) | (symbol.octet << 8 * (HEADER_BYTES - 1))
                 m.d.sync += header.as_value().eq(shifted)
-        with m.If(ring.addresses.valid & ring.addresses.ready):
+        with m.If(fetch):
             m.d.sync += read.eq(read + 1)
+        m.d.sync += some.eq(Mux(fetch, read + 1, read) != start)
 
         # The header is there for long when a frame ends that is sound, and so is what is found out about it here.
         live     = Signal()                         # there is a session
@@ -143,7 +152,7 @@ class Receiver(wiring.Component):
             with m.If(fits & intact):
                 m.d.sync += [start.eq(after), place.eq(after)]
                 with m.If(hello & ~known):
-                    m.d.sync += self.restart.eq(1)
+                    m.d.sync += [self.restart.eq(1), some.eq(0)]
                     m.d.sync += [read.eq(start), live.eq(1), session.eq(opening)]
             with m.Elif(~noise):
                 m.d.sync += self.drops.eq(self.drops + 1)

@@ -109,7 +109,9 @@ class UartTransmitter(wiring.Component):
         timer = Signal(range(self._divisor))
         left  = Signal(range(FRAME_BITS + 1))
         bits  = Signal(FRAME_BITS, init=-1)
-        m.d.comb += self.i.ready.eq((left == 0) | (left == 1) & (timer == 0))
+        free  = Signal(init=1)                      # the last bit ends; from a register, as the octet comes from far
+        m.d.comb += self.i.ready.eq(free)
+        m.d.sync += free.eq(~(self.i.valid & free) & ((left == 0) | (left == 1) & (timer <= 1)))
         m.d.sync += self.tx.eq(bits[0])
         with m.If(timer != 0):
             m.d.sync += timer.eq(timer - 1)

@@ -85,7 +85,7 @@ async def receives(dut, i_stall, o_stall):
         gaps = [after - before for before, after in zip(source.cycles, source.cycles[1:])]
         assert [place for place, gap in enumerate(gaps) if gap != 1] == [end + 2 for end in ends[:-1]]
         assert sum(gaps) == len(gaps) + len(ends) - 1
-        assert sink.cycles[0] - source.cycles[len(hello)] == Receiver.LATENCY_CYCLES + 1     # begins a session
+        assert sink.cycles[0] - source.cycles[len(hello)] == Receiver.LATENCY_CYCLES
 
 
 @cocotb.test(timeout_time=300, timeout_unit="us")
