@@ -151,9 +151,8 @@ class Queue(wiring.Component):
             some.eq(put | some & ~(fetch & (held == 1))),
         ]
         wiring.connect(m, store.o, wiring.flipped(self.o))
+        m.d.comb += [store.writes.payload.address.eq(written), store.writes.payload.data.eq(self.i.payload)]
         with m.If(put):
-            m.d.comb += [store.writes.payload.address.eq(written),
-                         store.writes.payload.data.eq(self.i.payload)]
             m.d.sync += written.eq(written + 1)
         with m.If(fetch):
             m.d.sync += read.eq(read + 1)

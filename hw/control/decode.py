@@ -127,10 +127,10 @@ class Decode(wiring.Component):
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("Idle"))
             with m.State("Idle"):
+                m.d.sync += self.tokens.eq(self.first)
                 with m.If(self.go):
                     m.d.sync += [
                         self.active.eq(self.mask),
-                        self.tokens.eq(self.first),
                         self.done.eq(0),
                     ]
                     m.next = "Start"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -96,6 +96,7 @@ class Player(wiring.Component):
         token  = Signal(32)
         stride = Signal(32)         # beats of a row, times the weight of the lowest bit of `token`
         start  = Signal(32)
+        count  = Signal(32)
         embed  = Signal()
         asked  = Signal()           # the reader has the request
         told   = Signal()           # the queue has the segment
@@ -107,17 +108,18 @@ class Player(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=layout.size, depth=config.slots + 1)
         m.d.comb += [
             self.play.payload.start.eq(start),
-            self.play.payload.count.eq(Mux(embed, self.embed_beats, self.play_count)),
+            self.play.payload.count.eq(count),
             segment.embed.eq(embed),
             segment.slot.eq(slot),
-            segment.beats.eq(self.play.payload.count),
+            segment.beats.eq(count),
             queue.w_data.eq(segment),
             self.segment.payload.as_value().eq(queue.r_data),
             self.segment.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.segment.ready),
         ]
 
-        idle = delay(m, self.machine_idle & (queue.level == 0), IDLE_CYCLES, reset=True, name="idle")
+        no_row = delay(m, self.embed_beats == 0, name="no_row")    # written long before a step begins
+        idle   = delay(m, self.machine_idle & (queue.level == 0), IDLE_CYCLES, reset=True, name="idle")
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("Idle"))
             with m.State("Idle"):
@@ -130,8 +132,9 @@ class Player(wiring.Component):
                     token.eq(self.tokens[slot]),
                     stride.eq(self.embed_beats),
                     start.eq(self.embed_start),
+                    count.eq(self.embed_beats),
                 ]
-                with m.If(self.embed_beats == 0):
+                with m.If(no_row):
                     m.next = "Part"
                 with m.Elif(self.mask.bit_select(slot, 1)):
                     m.next = "Row"
@@ -147,7 +150,7 @@ class Player(wiring.Component):
                     m.next = "Request"
             with m.State("Part"):
                 m.d.sync += embed.eq(0)
-                m.d.sync += start.eq(self.play_start)
+                m.d.sync += [start.eq(self.play_start), count.eq(self.play_count)]
                 with m.If(self.play_count == 0):
                     m.next = "Settle"
                 with m.Else():

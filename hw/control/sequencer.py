@@ -145,6 +145,9 @@ class Sequencer(wiring.Component):
                     m.d.comb += room.eq(Mux(descriptor.source, longest(config, op, source=1),
                                             longest(config, op)))
         row = self.segment.payload.beats
+        # Written long before a segment comes.
+        no_row   = delay(m, self.hidden == 0, name="no_row")
+        long_row = delay(m, self.hidden > longest(config, Op.EMBED), name="long_row")
         m.d.comb += senseless.eq(reasons.any())
         checks = [
             # An embedding row has no descriptor on the tape.
@@ -174,9 +177,8 @@ class Sequencer(wiring.Component):
                             descriptor.beats.eq(payload.beats),
                         ]
                         # Of a row only its length is to be looked at.
-                        m.d.sync += reasons.eq(Cat(
-                            (self.hidden == 0) | (row == 0), self.hidden > longest(config, Op.EMBED),
-                            row > config.parameter_beats(config.wide)))
+                        m.d.sync += reasons.eq(Cat(no_row | (row == 0), long_row,
+                                                   row > config.parameter_beats(config.wide)))
                         m.next = "Operation"
             with m.State("Descriptor"):
                 with m.If(spent & (piece == 0)):

@@ -113,6 +113,7 @@ class MatVec(wiring.Component):
         at_top    = Signal()                            # the group is the last one
         single    = Signal()                            # there is only one
         left      = Signal(range(config.wide + 1))      # columns that are not in blocks taken
+        final_left = Signal()                           # they are one block
         release   = Signal()
         recent    = Signal(REUSE_CYCLES - 1)            # cycles that took a beat, the latest first
         # A row group comes again after as many beats as a block has, and must not come too soon.
@@ -121,7 +122,6 @@ class MatVec(wiring.Component):
         command = self.command.payload
         start, follow, take, accept, ends, final, loaded = (Signal(name=name) for name in (
             "start", "follow", "take", "accept", "ends", "final", "loaded"))
-        cols  = Signal.like(left)
         taken = delay(m, take, TAKE_CYCLES, reset=True, name="taken")
         m.d.comb += [
             self.weights.ready.eq(streaming & paced),
@@ -134,9 +134,7 @@ class MatVec(wiring.Component):
             start.eq(self.command.valid & self.command.ready),
             follow.eq(busy & ~last & loaded & (~streaming | ends)),
             take.eq(start | follow),
-            cols.eq(Mux(busy, left, command.cols)),
-            # Columns change when a block is taken, and no two blocks are taken one after the other.
-            final.eq(Mux(busy, delay(m, left <= config.block_cols, name="final_left"), command.single)),
+            final.eq(Mux(busy, final_left, command.single)),
 
             array.take.eq(taken),
             array.rewind.eq(last),
@@ -154,12 +152,15 @@ class MatVec(wiring.Component):
         with m.If(ends):
             m.d.sync += [group.eq(0), at_top.eq(single), streaming.eq(0), busy.eq(~last)]
         with m.If(take):
-            m.d.sync += [first.eq(~busy), last.eq(final), left.eq(cols - config.block_cols)]
+            m.d.sync += [first.eq(~busy), last.eq(final)]
+        # A cycle later, because it is far from what decides; no two blocks are taken one after the other.
+        with m.If(taken):
+            m.d.sync += [left.eq(left - config.block_cols), final_left.eq(left <= 2 * config.block_cols)]
         with m.If(delay(m, take, settle_cycles(config), reset=True, name="settled")):
             m.d.sync += streaming.eq(1)
         with m.If(start):
             rows_bits = ceil_log2(config.row_lanes)
-            m.d.sync += [busy.eq(1), release.eq(command.release), recent.eq(0), paced.eq(1),
+            m.d.sync += [busy.eq(1), left.eq(command.cols), release.eq(command.release), recent.eq(0), paced.eq(1),
                          top.eq((command.rows - 1) >> rows_bits),
                          below.eq((command.rows - 1 - config.row_lanes) >> rows_bits),
                          at_top.eq(command.rows <= config.row_lanes), single.eq(command.rows <= config.row_lanes)]

@@ -92,16 +92,15 @@ class Sigmoid(wiring.Component):
         # Align s to one: its exponent field, inverted, is the distance. Two bits are kept below the mantissa,
         # one because results below one are finer than one by a bit, and one to round by.
         inside     = delay(m, inside, 3, name="inside")
-        distance   = ~tail[bits:]
-        part       = Cat(C(0, 2), tail[:bits], tail[bits:].any()) & inside.replicate(bits + 3)
-        part, lost = shift_right(m, part, Cat(C(0, 2), distance[2:]))
-        part, lost = delay(m, part, name="part"), delay(m, lost, name="lost")
-        distance   = delay(m, distance[:2], name="distance")
+        distance   = delay(m, ~tail[bits:], name="distance")
+        part       = Cat(C(0, 2), tail[:bits], tail[bits:].any())
+        # A register with nearly nothing before it, because the block RAM may be far.
+        part       = delay(m, part & inside.replicate(bits + 3), name="part")
         tail       = delay(m, tail & inside.replicate(high - 1), name="tail")
-        part, more = shift_right(m, part, distance)
-        up         = halve_even(part[1:], part[0], lost.any() | more.any())
-        part       = delay(m, part[1:bits + 2], name="part")
-        up         = delay(m, up, name="up")
+        part, lost = shift_right(m, part, distance)
+        part, lost = delay(m, part, name="part"), delay(m, lost, name="lost")
+        up         = halve_even(part[1:], part[0], lost.any())
+        part       = part[1:bits + 2]
         tail       = delay(m, tail, name="tail")
         negative   = delay(m, negative, 5, name="negative")
 

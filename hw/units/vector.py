@@ -37,10 +37,10 @@ __all__ = ["LOOK_LATENCY", "Timing", "Vector", "command_layout", "look_members"]
 
 #: Operations that may have a parameter vector.
 _WEIGHTED = (*SCANS, Op.EMBED, Op.SQUARE, Op.GATE, Op.STORE)
-#: Cycles from a buffer's address to its data, a register behind the memory included.
-_READ = 2
-#: Cycles from :attr:`Vector.look` to what is seen: the address is registered.
-LOOK_LATENCY = 1 + _READ
+#: Cycles from a buffer's address to its data: the memory's own register, and one more, because the memory may be far.
+_READ = 3
+#: Cycles from :attr:`Vector.look` to what is seen: the address is registered, and the memory's own register is enough.
+LOOK_LATENCY = 1 + _READ - 1
 
 
 def command_layout(config: Config) -> data.StructLayout:
@@ -519,7 +519,10 @@ class Vector(wiring.Component):
                 write.data.eq(delay(m, write_data, name=f"{name}_data")),
                 write.en.eq(delay(m, write_valid, reset=True, name=f"{name}_en")),
             ]
-            word = delay(m, read.data, _READ - 1, name=f"{name}_word")
+            early = delay(m, read.data, name=f"{name}_early")
+            if look is not None:
+                m.d.comb += self.seen.as_value().eq(early)
+            word = delay(m, early, _READ - 2, name=f"{name}_word")
             return [word[lane * width:(lane + 1) * width] for lane in range(lanes)]
 
         r        = [Signal(width, name=f"r_{lane}") for lane in range(lanes)]
@@ -532,8 +535,6 @@ class Vector(wiring.Component):
         m.d.comb += x_write.eq(result(0, (Op.RESIDUAL, Op.EMBED)))
         x = buffer("x", hidden_base, slots * config.groups(config.hidden), x_read, x_write,
                    Mux(flag(Op.EMBED), self.weights.codes.as_value(), Cat(r)), self.look if config.readable else None)
-        if config.readable:
-            m.d.comb += self.seen.as_value().eq(Cat(x))
 
         t0_read  = Signal()
         t0_write = Signal()
@@ -668,11 +669,14 @@ class Vector(wiring.Component):
 
         # Logits.
         offered = at(self._result[Op.LOGITS], Op.LOGITS)
-        offered_group = counter(offered, "offered")
+        lane_bits     = lanes.bit_length() - 1
+        # The row begins at zero two cycles after the start of the first pass.
+        offered_group = counter(offered, "offered", row[lane_bits:],
+                                begin=delay(m, started, reset=True, name="rows_start"))
         m.d.comb += [
             sampler.i.valid.eq(offered),
             sampler.i.payload.slot.eq(slot),
-            sampler.i.payload.row.eq(row + (offered_group << (lanes.bit_length() - 1))),
+            sampler.i.payload.row.eq(Cat(C(0, lane_bits), offered_group)),
             sampler.i.payload.sums.eq(self.sums.sums),
         ]
 
