@@ -19,7 +19,7 @@ _WIDTH = 36
 #: Parts of a word, at most.
 _PARTS = 4
 #: Bits of the number of a memory that select in one cycle.
-_CHOICE_BITS = 2
+_CHOICE_BITS = 1
 
 
 def banks(depth: int) -> list[int]:
