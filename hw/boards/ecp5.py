@@ -40,7 +40,6 @@ class Ecp5Top(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.sync = ClockDomain()
         clock = platform.request(platform.default_clk, dir="-")
         m.submodules.clock_buffer = buffer = io.Buffer("i", clock)
         platform.add_clock_constraint(buffer.i, platform.default_clk_frequency)
@@ -48,9 +47,10 @@ class Ecp5Top(Elaboratable):
         has_sdram = "pins" in system.signature.members
         if has_sdram:
             m.domains.late = ClockDomain(reset_less=True)
-        m.submodules.pll = self.pll(platform, buffer.i, input_hz=int(platform.default_clk_frequency),
-                                    output_hz=system.clock_hz,
-                                    delay_ns=system.memory.delay_ns if has_sdram else None)
+        m.submodules.pll = pll = self.pll(platform, buffer.i, input_hz=int(platform.default_clk_frequency),
+                                          output_hz=system.clock_hz,
+                                          delay_ns=system.memory.delay_ns if has_sdram else None)
+        m.domains.sync = ClockDomain(reset_less=pll.RESET_LESS)
 
         uart = platform.request("uart", dir="-")
         m.submodules.rx = rx = io.Buffer("i", uart.rx)

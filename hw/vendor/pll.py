@@ -4,7 +4,7 @@ import dataclasses
 
 from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, Signal
 from amaranth.hdl import Elaboratable
-from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.cdc import FFSynchronizer, ResetSynchronizer
 
 __all__ = ["Ecp5Pll", "GowinPll", "Ice40Pll", "PllSettings", "RpllSettings"]
 
@@ -54,9 +54,12 @@ class PllSettings:
 
 
 class Ecp5Pll(Elaboratable):
-    """Drives clock domain ``sync``, which its surroundings define, and holds its reset until the clock is there.
+    """Drives clock domain ``sync``, which its surroundings define, and has no reset.
 
-    With `delay_ns` it also drives domain ``late``, whose edges come so much later.
+    The clock begins when the PLL has locked, which is long after the flip-flops have their first values from the
+    bitstream; until then a gate without glitches holds it (Lattice FPGA-TN-02200, dynamic clock control). So no reset
+    has to reach all flip-flops in one period. With `delay_ns` it also drives domain ``late``, whose edges come so much
+    later, and which begins at once.
 
     Parameters
     ----------
@@ -66,13 +69,12 @@ class Ecp5Pll(Elaboratable):
         Frequencies.
     delay_ns : :class:`float`
         Delay of domain ``late``, less than a period; rounded to an eighth of a period of the oscillator.
-    reset : :class:`Signal`
-        Holds the reset as well, in its own time; none by default.
     """
 
-    def __init__(self, clock, *, input_hz: int, output_hz: int, delay_ns: float | None = None, reset=None):
+    RESET_LESS = True
+
+    def __init__(self, clock, *, input_hz: int, output_hz: int, delay_ns: float | None = None):
         self._clock    = clock
-        self._reset    = Const(0) if reset is None else reset
         self._settings = PllSettings.find(input_hz, output_hz)
         self._late     = {} if delay_ns is None else self._phase(output_hz, delay_ns)
 
@@ -89,7 +91,7 @@ class Ecp5Pll(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         settings = self._settings
-        locked = Signal()
+        early, locked, begun = Signal(), Signal(), Signal()
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
@@ -97,11 +99,14 @@ class Ecp5Pll(Elaboratable):
             p_CLKOP_ENABLE="ENABLED", p_CLKOP_DIV=settings.output_div,
             # Edges of the output at those of the input.
             p_CLKOP_CPHASE=settings.output_div - 1, p_CLKOP_FPHASE=0,
-            i_CLKI=self._clock, i_CLKFB=ClockSignal("sync"), i_RST=Const(0), i_STDBY=Const(0),
+            i_CLKI=self._clock, i_CLKFB=early, i_RST=Const(0), i_STDBY=Const(0),
             i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(0), i_PHASESTEP=Const(0),
             i_PHASELOADREG=Const(0), i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0),
-            o_CLKOP=ClockSignal("sync"), o_LOCK=locked, **self._late)
-        m.submodules.reset = ResetSynchronizer(~locked | self._reset, domain="sync")
+            o_CLKOP=early, o_LOCK=locked, **self._late)
+        m.domains.input = domain = ClockDomain(reset_less=True, local=True)
+        m.d.comb += domain.clk.eq(self._clock)
+        m.submodules.begun = FFSynchronizer(locked, begun, o_domain="input")
+        m.submodules.gate  = Instance("DCCA", i_CLKI=early, i_CE=begun, o_CLKO=ClockSignal("sync"))
         return m
 
 
@@ -143,7 +148,9 @@ class RpllSettings:
 
 
 class GowinPll(Elaboratable):
-    """As :class:`Ecp5Pll`, with the rPLL of a Gowin device; `delay_ns` is rounded to a sixteenth of a period.
+    """As :class:`Ecp5Pll`, with the rPLL of a Gowin device, and a reset, which it holds until the clock is there.
+
+    `delay_ns` is rounded to a sixteenth of a period.
 
     Parameters
     ----------
@@ -152,6 +159,8 @@ class GowinPll(Elaboratable):
     device : :class:`str`
         As the rPLL names it, like ``GW2AR-18C``.
     """
+
+    RESET_LESS = False
 
     def __init__(self, clock, *, input_hz: int, output_hz: int, delay_ns: float | None = None, device: str):
         self._clock    = clock

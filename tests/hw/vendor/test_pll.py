@@ -1,5 +1,8 @@
+import re
+
 import pytest
-from amaranth import Signal
+from amaranth import ClockDomain, Module, Signal
+from amaranth.back import rtlil
 
 from terngen.hw.vendor.pll import Ecp5Pll, GowinPll, Ice40Pll, PllSettings, RpllSettings
 
@@ -33,6 +36,25 @@ def test_delay(delay_ns, whole, eighths):
     assert (pll._settings.output_div, pll._late["p_CLKOS_DIV"]) == (7, 7)
     assert pll._late["p_CLKOS_CPHASE"] - 6 == whole
     assert pll._late["p_CLKOS_FPHASE"] == eighths
+
+
+def test_gate():
+    """The clock begins when the PLL has locked, seen through two flip-flops of the input's clock."""
+    m = Module()
+    m.domains.sync = ClockDomain(reset_less=Ecp5Pll.RESET_LESS)
+    clock, counter = Signal(), Signal()
+    m.submodules.pll = Ecp5Pll(clock, input_hz=25_000_000, output_hz=120_000_000)
+    m.d.sync += counter.eq(~counter)
+    cells = {}
+    for kind, body in re.findall(r"cell (\S+) \S+\n(.*?)\n  end", rtlil.convert(m, ports=[clock, counter]), re.S):
+        ports = {name: signal.removesuffix(" [0]") for name, signal in re.findall(r"connect \\(\S+) (.+)", body)}
+        cells.setdefault(kind, []).append(ports)
+    [pll], [gate] = cells["\\EHXPLLL"], cells["\\DCCA"]
+    assert gate["CLKI"] == pll["CLKOP"] == pll["CLKFB"] != gate["CLKO"]
+    [synchroniser] = [ports for kind, [ports, *_] in cells.items() if "pll.begun" in kind]
+    assert pll["LOCK"] in synchroniser.values()
+    assert gate["CE"] in synchroniser.values() and gate["CE"] != pll["LOCK"]
+    assert [ports["CLK"] for ports in cells["$dff"]].count("\\input_clk") == 2
 
 
 def test_delay_wrong():
