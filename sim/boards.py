@@ -20,12 +20,13 @@ __all__ = ["BUILDS", "main", "page"]
 
 #: Boards with a memory, and the model that each is built for.
 BUILDS = {
-    "ulx3s-85f:sdram":     "models/fairy-1m",
-    "ulx3s-85f:onchip":    "models/fairy-1m",
-    "colorlight-i9:sdram": "models/fairy-5m",
-    "tang-nano-20k:sdram": "models/fairy-1m",
-    "icebreaker:spram":    "models/fairy-300k",
-    "ecpix-5:ddr3":        "models/fairy-5m",
+    "ulx3s-85f:sdram":         "models/fairy-1m",
+    "ulx3s-85f:onchip":        "models/fairy-1m",
+    "ulx3s-85f:onchip-narrow": "models/fairy-1m",
+    "colorlight-i9:sdram":     "models/fairy-5m",
+    "tang-nano-20k:sdram":     "models/fairy-1m",
+    "icebreaker:spram":        "models/fairy-300k",
+    "ecpix-5:ddr3":            "models/fairy-5m",
 }
 
 
@@ -63,13 +64,13 @@ def page(text: str, stored: Sequence[Mapping[str, Any]]) -> str:
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("docs/boards.json"), show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("build"), show_default=True,
               help="Where the bitstreams stay.")
-@click.option("--only", default="", help="Only boards whose name has this in it.")
+@click.option("--only", default="", help="Only the board of this name, or those whose name has this in it.")
 @click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True,
               help="Seeds that are tried until timing is met, from the board's on.")
 def main(output: Path, folder: Path, only: str, tries: int) -> None:
     """Build the bitstreams of all boards that open tools build."""
     stored = {each["board"]: each for each in json.loads(output.read_text())} if output.exists() else {}
-    chosen = [board for board in BUILDS if only in board]
+    chosen = [only] if only in BUILDS else [board for board in BUILDS if only in board]
     for place, board in enumerate(chosen, 1):
         note(f"{place} of {len(chosen)}: {board}")
         stored[board] = build(board, folder, tries)
