@@ -9,6 +9,7 @@ import warnings
 import pytest
 from amaranth.hdl import Fragment, UnusedElaboratable
 
+from terngen.hw import build
 from terngen.hw.boards import MODULES, find
 from terngen.hw.contract.config import Config
 from terngen.sim.verilog import flat_ports, verilator_root, verilog
@@ -76,3 +77,13 @@ def test_icarus(files):
     done = subprocess.run(["iverilog", "-g2005", "-t", "null", "-s", top, *paths], capture_output=True, text=True,
                           check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("place", ["arty-a7-100:ddr3", "kv260:ddr4"])
+def test_area(place):
+    """Yosys takes the machine of a vendor's board, which fits; memories and multipliers become blocks."""
+    board, system = make_system(place)
+    found = build.synthesise(system, board.family)
+    used  = {"lut": found.luts, "ff": found.ffs, "bram": found.block_rams, "dsp": found.dsps}
+    assert all(0 < used[kind] <= count for kind, count in board.cells.items())
+    assert min(found.luts, found.ffs) > 2000
