@@ -124,7 +124,7 @@ class CobsEncoder(wiring.Component):
         put   = Signal.like(ring.writes.payload)
         some  = Signal()
         fetch = ring.addresses.valid & ring.addresses.ready
-        m.d.sync += some.eq(Mux(fetch, read + 1, read) != code)
+        m.d.sync += some.eq(Mux(fetch, (read + 1)[:len(read)], read) != code)
         m.d.comb += [
             ring.addresses.valid.eq(some),
             ring.addresses.payload.eq(read),

@@ -125,7 +125,7 @@ class Receiver(wiring.Component):
                 m.d.sync += header.as_value().eq(shifted)
         with m.If(fetch):
             m.d.sync += read.eq(read + 1)
-        m.d.sync += some.eq(Mux(fetch, read + 1, read) != start)
+        m.d.sync += some.eq(Mux(fetch, (read + 1)[:len(read)], read) != start)
 
         # The header is there for long when a frame ends that is sound, and so is what is found out about it here.
         live     = Signal()                         # there is a session

@@ -67,6 +67,18 @@ async def decodes_noise(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def encodes_at_any_place(dut):
+    """A frame alone in the ring, its end at every place."""
+    source, sink = Source(dut, "i", shape=Symbol), Sink(dut, "o")
+    await reset(dut)
+    assert [octet.to_unsigned() for octet in await sink.get(1)] == [0]
+    for number in range(CobsEncoder.DEPTH + 2):
+        frame = bytes([1 + number % 255])
+        await source.put(symbols(frame))
+        assert bytes(octet.to_unsigned() for octet in await sink.get(3)) == wire.cobs_encode(frame) + b"\0"
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(i_stall=[0, 0.4], o_stall=[0, 0.4])
 async def encodes(dut, i_stall, o_stall):
     rng = random.Random(int(os.environ["SEED"]))

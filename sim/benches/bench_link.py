@@ -1,6 +1,7 @@
 """Benches of the parts of the link endpoint: receiver, executor, replier."""
 
 import binascii
+import math
 import os
 import random
 
@@ -86,6 +87,18 @@ async def receives(dut, i_stall, o_stall):
         assert [place for place, gap in enumerate(gaps) if gap != 1] == [end + 2 for end in ends[:-1]]
         assert sum(gaps) == len(gaps) + len(ends) - 1
         assert sink.cycles[0] - source.cycles[len(hello)] == Receiver.LATENCY_CYCLES
+
+
+@cocotb.test(timeout_time=400, timeout_unit="us")
+async def receives_at_any_place(dut):
+    """A frame alone in the ring, as often as its end takes to lie at the ring's end."""
+    dut.drop.value = 0
+    source, sink = port(Source, dut, "i", 0, Symbol), port(Sink, dut, "o", 0, 8)
+    await reset(dut)
+    for number in range(math.lcm(HEADER_BYTES, Receiver.DEPTH) // HEADER_BYTES + 1):
+        frame = octets(Type.READ if number else Type.HELLO, sequence=number)
+        await source.put(symbols(checked(frame)))
+        assert bytes(await sink.get(len(frame))) == frame
 
 
 @cocotb.test(timeout_time=300, timeout_unit="us")
