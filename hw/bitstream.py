@@ -146,10 +146,11 @@ def _place_options(board: Board, given: Design) -> list[str]:
     if board.family == "ice40":
         return [device._nextpnr_device_options[device.device], "--package", device.package.lower(),
                 "--freq", f"{given.clock_hz / 1e6:g}", "--json", "top.json", "--pcf", constraints, "--asc", "top.asc"]
-    # Timing counts for more than nextpnr has it by default, without which tape in block RAM all over the device costs a
-    # tenth of the clock.
-    return [device._nextpnr_device_options[device.device], "--placer-heap-timingweight", "30",
+    return [device._nextpnr_device_options[device.device],
             "--package", device._nextpnr_package_options[device.package].upper(), "--speed", device.speed,
+            # Timing counts for three times as much as nextpnr has it, without which a tape in block RAM all over the
+            # device costs a tenth of the clock.
+            "--placer-heap-timingweight", "30",
             "--json", "top.json", "--lpf", constraints, "--textcfg", "top.config"]
 
 
@@ -258,9 +259,11 @@ def _usercode(digest: bytes) -> str:
 
 
 def _domain(given: Design, name: str, clock: dict[str, float]) -> str:
-    """Name of a clock: that of the machine's goes by many names in a netlist, the late one of a memory by its own."""
+    """Name of a clock: that of the machine's goes by many names in a netlist, others by that of where they come from."""
     if "late" in name:
         return "late"
+    if "clock_buffer" in name:
+        return "input"
     if abs(clock["constraint"] * 1e6 / given.clock_hz - 1) < 1e-3:
         return "sync"
     return name.removeprefix("$glbnet$")

@@ -110,9 +110,8 @@ def test_design():
 
 def test_seed_of_the_board():
     """A script begins where `make boards` met timing."""
-    seeds = {name: memory.seed for name, memory in BOARD.memories.items()}
-    assert len(set(seeds.values())) == len(seeds) > 1
-    assert f"--seed {seeds['sdram']} " in BOARD.files(CONFIG, "sdram")["build.sh"]
+    memories = {"sdram": dataclasses.replace(BOARD.memories["sdram"], seed=7)}
+    assert "--seed 7 " in dataclasses.replace(BOARD, memories=memories).files(CONFIG, "sdram")["build.sh"]
 
 
 def test_design_gowin():

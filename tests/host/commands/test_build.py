@@ -70,7 +70,7 @@ def test_smallest_machine(terngen, work, tiny):
     tape   = open_model(work / "out" / "terngen.tape")
     digest = tape.config.digest
     assert report["met"]
-    assert {clock["name"] for clock in report["clocks"]} == {"sync", "late"}
+    assert {clock["name"] for clock in report["clocks"]} == {"input", "sync", "late"}
     assert all(clock["achieved"] >= clock["wanted"] == pytest.approx(board.clock_of(memory) / 1e6, rel=1e-3)
                for clock in report["clocks"])
     assert all(0 < report["cells"][kind] < there for kind, there in report["available"].items())
