@@ -259,7 +259,7 @@ def _usercode(digest: bytes) -> str:
 
 
 def _domain(given: Design, name: str, clock: dict[str, float]) -> str:
-    """Name of a clock: that of the machine's goes by many names in a netlist, others by that of where they come from."""
+    """Name of a clock: that of the machine goes by many names in a netlist, others by that of where they come from."""
     if "late" in name:
         return "late"
     if "clock_buffer" in name:
