@@ -148,10 +148,7 @@ def _place_options(board: Board, given: Design) -> list[str]:
                 "--freq", f"{given.clock_hz / 1e6:g}", "--json", "top.json", "--pcf", constraints, "--asc", "top.asc"]
     return [device._nextpnr_device_options[device.device],
             "--package", device._nextpnr_package_options[device.package].upper(), "--speed", device.speed,
-            # Timing counts for three times as much as nextpnr has it, without which a tape in block RAM all over the
-            # device costs a tenth of the clock.
-            "--placer-heap-timingweight", "30",
-            "--json", "top.json", "--lpf", constraints, "--textcfg", "top.config"]
+            *build.PLACER, "--json", "top.json", "--lpf", constraints, "--textcfg", "top.config"]
 
 
 def _pack_options(board: Board, digest: bytes) -> list[str]:
