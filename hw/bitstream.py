@@ -259,10 +259,10 @@ def _domain(given: Design, name: str, clock: dict[str, float]) -> str:
     """Name of a clock: that of the machine goes by many names in a netlist, others by that of where they come from."""
     if "late" in name:
         return "late"
-    if "clock_buffer" in name:
-        return "input"
     if abs(clock["constraint"] * 1e6 / given.clock_hz - 1) < 1e-3:
         return "sync"
+    if "clock_buffer" in name:
+        return "input"
     return name.removeprefix("$glbnet$")
 
 

@@ -278,10 +278,10 @@ class Endpoint(wiring.Component):
 
     ::
 
-        link_i -> CobsDecoder -> Receiver -> Executor -> accesses
-                                    |           | replies
-                                 restart        v
-        link_o <- register <- CobsEncoder <- Replier  <- answers
+        link_i -> CobsDecoder -> Receiver -> Relay -> Executor -> accesses
+                                    |                    | replies
+                                 restart                 v
+        link_o <-    Relay    <- CobsEncoder   <-     Replier  <- answers
 
     Everything takes one octet per cycle, and a frame is executed while the next arrives and the
     answer to the former leaves: writes are taken as fast as the link can bring them, if `accesses`

@@ -59,7 +59,7 @@ class _Part(wiring.Component):
     read : ``In(...)``
         A number of a memory, and an address in it.
     word : ``Out(width)``
-        What is there, :attr:`LATENCY_CYCLES` later, for a register: where there are more than four memories, what is
+        What is there, :attr:`LATENCY_CYCLES` later, for a register: where there are more than two memories, what is
         right is selected again behind the last one here.
     write : ``In(...)``
         An address, and which memory takes the data.

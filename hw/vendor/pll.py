@@ -57,9 +57,11 @@ class Ecp5Pll(Elaboratable):
     """Drives clock domain ``sync``, which its surroundings define, and has no reset.
 
     The clock begins when the PLL has locked, which is long after the flip-flops have their first values from the
-    bitstream; until then a gate without glitches holds it (Lattice FPGA-TN-02200, dynamic clock control). So no reset
-    has to reach all flip-flops in one period. With `delay_ns` it also drives domain ``late``, whose edges come so much
-    later, and which begins at once.
+    bitstream; until then a gate holds it (Lattice FPGA-TN-02200, dynamic clock control). So no reset has to reach all
+    flip-flops in one period. **Not tried on silicon**: the gate is opened by the clock that comes in, so that it may
+    happen within its setup time. If the PLL loses its lock, the clock stops, and what was worked on then is not to be
+    trusted: the device has to be configured again. With `delay_ns` it also drives domain ``late``, whose edges come so
+    much later, and which begins at once.
 
     Parameters
     ----------

@@ -110,6 +110,7 @@ def test_design():
 
 def test_seed_of_the_board():
     """A script begins where `make boards` met timing."""
+    assert f"--seed {BOARD.memories['onchip'].seed} " in BOARD.files(CONFIG, "onchip")["build.sh"]
     memories = {"sdram": dataclasses.replace(BOARD.memories["sdram"], seed=7)}
     assert "--seed 7 " in dataclasses.replace(BOARD, memories=memories).files(CONFIG, "sdram")["build.sh"]
 

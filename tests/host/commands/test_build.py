@@ -17,8 +17,7 @@ from terngen.hw.vendor import litedram
 BOARD = "ulx3s-85f:sdram"
 #: What the smallest machine is built with.
 SMALLEST = ("--board", BOARD, "--config", "tiny", "--tries", 1, "--json")
-#: The same board with a clock that this machine reaches whatever the seed: with its own, 120 MHz, it comes to 117.0
-#: with seed 1 and to 119.9 with seed 3. What `make boards` builds for it reaches that.
+#: The same board with a clock that this machine reaches whatever the seed.
 SLOWER = """
 import dataclasses
 from terngen.hw.boards.ulx3s import BOARD
@@ -70,9 +69,9 @@ def test_smallest_machine(terngen, work, tiny):
     tape   = open_model(work / "out" / "terngen.tape")
     digest = tape.config.digest
     assert report["met"]
-    assert {clock["name"] for clock in report["clocks"]} == {"input", "sync", "late"}
-    assert all(clock["achieved"] >= clock["wanted"] == pytest.approx(board.clock_of(memory) / 1e6, rel=1e-3)
-               for clock in report["clocks"])
+    wanted = {"input": 25} | dict.fromkeys(("sync", "late"), board.clock_of(memory) / 1e6)
+    assert {clock["name"]: clock["wanted"] for clock in report["clocks"]} == pytest.approx(wanted, rel=1e-3)
+    assert all(clock["achieved"] >= clock["wanted"] for clock in report["clocks"])
     assert all(0 < report["cells"][kind] < there for kind, there in report["available"].items())
     for kind in ("bram", "dsp"):
         assert report["cells"][kind] == report["estimated"][kind]
