@@ -1,6 +1,6 @@
-"""The bitstreams of the boards that open tools build, and the area of the others: ``python -m terngen.sim.boards``.
+"""The bitstreams of the boards that open tools build: ``python -m terngen.sim.boards``.
 
-Builds each, stores what came out in ``docs/boards.json`` and rewrites the tables of ``docs/boards.md``. Bitstreams stay
+Builds each, stores what came out in ``docs/boards.json`` and rewrites the table of ``docs/boards.md``. Bitstreams stay
 in ``build/``. A board that misses its clock or is too small ends it with an error.
 """
 
@@ -16,7 +16,7 @@ import click
 from terngen.host.commands.console import note
 from terngen.host.files import replacing
 
-__all__ = ["AREAS", "BUILDS", "main", "page"]
+__all__ = ["BUILDS", "main", "page"]
 
 #: Boards with a memory, and the model that each is built for.
 BUILDS = {
@@ -27,15 +27,6 @@ BUILDS = {
     "tang-nano-20k:sdram":     "models/fairy-1m",
     "icebreaker:spram":        "models/fairy-300k",
     "ecpix-5:ddr3":            "models/fairy-5m",
-}
-
-#: Those whose bitstreams a vendor's tool makes, so that only the area is known, by Yosys.
-AREAS = {
-    "arty-a7-100:ddr3": "models/fairy-5m",
-    "nitefury-ii:ddr3": "models/fairy-5m",
-    "kv260:ddr4":       "models/fairy-5m",
-    "alveo-u250:ddr4":  "models/fairy-5m",
-    "alveo-u280:hbm2":  "models/fairy-5m",
 }
 
 
@@ -55,38 +46,18 @@ def build(board: str, folder: Path, tries: int = 3) -> dict[str, Any]:
             **{key: report[key] for key in ("device", "digest", "clocks", "cells", "available", "seed", "versions")}}
 
 
-def area(board: str) -> dict[str, Any]:
-    """What Yosys makes of the Verilog that a board's tool gets; what is stored of it."""
-    from terngen.host.commands.building import chosen, tape_on
-    from terngen.host.files import cache_dir
-    from terngen.hw import build
-    choice = chosen(board)
-    tape   = tape_on(choice, Path(AREAS[board]), None)
-    found  = build.synthesise(choice.board.system(tape.config, choice.memory, b""), choice.board.family,
-                              cache=cache_dir())
-    return {"board": board, "model": AREAS[board], "device": choice.board.device, "digest": tape.config.digest.hex(),
-            "cells": {"lut": found.luts, "ff": found.ffs, "bram": found.block_rams, "dsp": found.dsps},
-            "available": dict(choice.board.cells), "versions": build.versions()}
-
-
 def page(text: str, stored: Sequence[Mapping[str, Any]]) -> str:
-    """A page whose tables say what is stored: from ``<!-- builds -->`` and ``<!-- areas -->`` to ``<!-- end -->``."""
-    builds = ["| command | clock wanted | reached | LUT4 | flip-flops | block RAM | DSP |",
-              "|---|---:|---:|---:|---:|---:|---:|"]
-    areas  = ["| command | LUT6 | flip-flops | block RAM | DSP |", "|---|---:|---:|---:|---:|"]
+    """A page whose table, between ``<!-- builds -->`` and ``<!-- end -->``, says what is stored."""
+    rows = ["| command | clock wanted | reached | LUT4 | flip-flops | block RAM | DSP |",
+            "|---|---:|---:|---:|---:|---:|---:|"]
     for each in stored:
-        cells = " | ".join(f"{each['cells'].get(kind, 0):,} of {each['available'][kind]:,}"
-                           for kind in ("lut", "ff", "bram", "dsp"))
-        if each["board"] in AREAS:
-            areas.append(f"| `python -m terngen.sim.boards --only {each['board']}` | {cells} |")
-            continue
         [clock] = [clock for clock in each["clocks"] if clock["name"] == "sync"]
-        builds.append(f"| `terngen build {each['model']} --board {each['board']}` | {clock['wanted']:.1f} MHz | "
-                      f"{clock['achieved']:.1f} MHz | {cells} |")
-    for name, rows in (("builds", builds), ("areas", areas)):
-        head, mark, rest = text.partition(f"<!-- {name} -->\n")
-        text = head + mark + "\n".join(rows) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
-    return text
+        cells   = (f"{each['cells'].get(kind, 0):,} of {each['available'][kind]:,}"
+                   for kind in ("lut", "ff", "bram", "dsp"))
+        rows.append(f"| `terngen build {each['model']} --board {each['board']}` | {clock['wanted']:.1f} MHz | "
+                    f"{clock['achieved']:.1f} MHz | {' | '.join(cells)} |")
+    head, _, rest = text.partition("<!-- builds -->\n")
+    return f"{head}<!-- builds -->\n" + "\n".join(rows) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
 
 
 @click.command()
@@ -97,18 +68,17 @@ def page(text: str, stored: Sequence[Mapping[str, Any]]) -> str:
 @click.option("--tries", type=click.IntRange(min=1), default=3, show_default=True,
               help="Seeds that are tried until timing is met, from the board's on.")
 def main(output: Path, folder: Path, only: str, tries: int) -> None:
-    """Build the bitstreams of all boards that open tools build, and synthesise the machines of the others."""
-    known  = [*BUILDS, *AREAS]
+    """Build the bitstreams of all boards that open tools build."""
     stored = {each["board"]: each for each in json.loads(output.read_text())} if output.exists() else {}
-    wanted = [only] if only in known else [board for board in known if only in board]
-    for place, board in enumerate(wanted, 1):
-        note(f"{place} of {len(wanted)}: {board}")
-        stored[board] = area(board) if board in AREAS else build(board, folder, tries)
+    chosen = [only] if only in BUILDS else [board for board in BUILDS if only in board]
+    for place, board in enumerate(chosen, 1):
+        note(f"{place} of {len(chosen)}: {board}")
+        stored[board] = build(board, folder, tries)
         with replacing(output) as file:
-            file.write((json.dumps([stored[name] for name in known if name in stored], indent=1) + "\n").encode())
+            file.write((json.dumps([stored[name] for name in BUILDS if name in stored], indent=1) + "\n").encode())
     written = output.with_suffix(".md")
     with replacing(written) as file:
-        file.write(page(written.read_text(), [stored[name] for name in known if name in stored]).encode())
+        file.write(page(written.read_text(), [stored[name] for name in BUILDS if name in stored]).encode())
 
 
 if __name__ == "__main__":
