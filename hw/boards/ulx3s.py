@@ -12,8 +12,6 @@ def platform():
     return ULX3S_85F_Platform()
 
 
-BLOCK_RAM = LFE5_85["bram"] * BLOCK_RAM_OCTETS
-
 BOARD = Board(
     name     = "ulx3s-85f",
     title    = "Radiona ULX3S 85F",
@@ -25,10 +23,7 @@ BOARD = Board(
     # The chip wants 1.5 ns of setup and 0.8 of hold: it has 5.0 and 3.3. Its data are taken two periods, 16.7 ns,
     # after the edge here; without the way they are steady from 10.4 to 16.0. So the way may take 0.7 to 6.2 ns.
     memories = {"sdram": Sdram("IS42S16160G-7", 5.0, 2, {"variant": "tree", "row_lanes": 1, "lanes": 2}),
-                "onchip": OnChip(BLOCK_RAM, PRESETS["onchip"].choices, 87_500_000, seed=2),
-                # A quarter of the width and more than half of the tokens, with a faster clock and a third of the logic.
-                "onchip-narrow": OnChip(BLOCK_RAM, {**PRESETS["onchip"].choices, "beat_bits": 128, "row_lanes": 4,
-                                                    "lanes": 2}, 130_000_000, seed=2)},
+                "onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS, PRESETS["onchip"].choices, 87_500_000, seed=2)},
     link     = Serial(3_000_000, "FT231X"),
     platform = platform,
     top      = Ecp5Top,
