@@ -235,7 +235,7 @@ def test_on_chip(terngen, tiny, work):
                "--prefetch", 16, "--workers", 1, "--json"]
     values = terngen("explore", tiny, "--board", "ulx3s-85f:onchip", *options).values
     assert values["axes"]["beat_bits"] == list(AXES["beat_bits"])
-    assert values["clock_mhz"] == 81.25
+    assert values["clock_mhz"] == 87.5
     large = terngen("explore", "370m", "--board", "ulx3s-85f:onchip", "--beat-bits", 512, *options).values
     assert large["front"] == [] and large["dropped"] == {"The tape does not fit the memory": 6}
     assert terngen("explore", "370m", "--board", "ulx3s-85f:onchip", "--beat-bits", 512, *options[:-1]).stdout
