@@ -47,6 +47,11 @@ def delay(m, signal, cycles=1, en=None, *, reset=False, name="delayed"):
     return signal
 
 
+def _passed(shape):
+    """Members of what passes a stream on."""
+    return {"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))}
+
+
 class Relay(wiring.Component):
     """Passes a stream on, with everything that it offers from registers, ``ready`` as well.
 
@@ -67,10 +72,7 @@ class Relay(wiring.Component):
 
     def __init__(self, shape):
         self._shape = shape
-        super().__init__({
-            "i": In(stream.Signature(shape)),
-            "o": Out(stream.Signature(shape)),
-        })
+        super().__init__(_passed(shape))
 
     def elaborate(self, platform):
         m = Module()
@@ -111,10 +113,7 @@ class SkidBuffer(wiring.Component):
 
     def __init__(self, shape):
         self._shape = shape
-        super().__init__({
-            "i": In(stream.Signature(shape)),
-            "o": Out(stream.Signature(shape)),
-        })
+        super().__init__(_passed(shape))
 
     def elaborate(self, platform):
         m = Module()

@@ -39,8 +39,8 @@ __all__ = ["LOOK_LATENCY", "Timing", "Vector", "command_layout", "look_members"]
 _WEIGHTED = (*SCANS, Op.EMBED, Op.SQUARE, Op.GATE, Op.STORE)
 #: Cycles from a buffer's address to its data: the memory's own register, and one more, because the memory may be far.
 _READ = 3
-#: Cycles from :attr:`Vector.look` to what is seen: the address is registered, and the memory's own register is enough.
-LOOK_LATENCY = 1 + _READ - 1
+#: Cycles from :attr:`Vector.look` to what is seen: the address is registered, but not once more what the memory gives.
+LOOK_LATENCY = _READ
 
 
 def command_layout(config: Config) -> data.StructLayout:
