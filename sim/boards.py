@@ -20,12 +20,13 @@ __all__ = ["BUILDS", "main", "page"]
 
 #: Boards with a memory, and the model that each is built for.
 BUILDS = {
-    "ulx3s-85f:sdram":     "models/fairy-1m",
-    "ulx3s-85f:onchip":    "models/fairy-1m",
-    "colorlight-i9:sdram": "models/fairy-5m",
-    "tang-nano-20k:sdram": "models/fairy-1m",
-    "icebreaker:spram":    "models/fairy-300k",
-    "ecpix-5:ddr3":        "models/fairy-5m",
+    "ulx3s-85f:sdram":         "models/fairy-1m",
+    "ulx3s-85f:onchip":        "models/fairy-1m",
+    "ulx3s-85f:onchip-narrow": "models/fairy-1m",
+    "colorlight-i9:sdram":     "models/fairy-5m",
+    "tang-nano-20k:sdram":     "models/fairy-1m",
+    "icebreaker:spram":        "models/fairy-300k",
+    "ecpix-5:ddr3":            "models/fairy-5m",
 }
 
 

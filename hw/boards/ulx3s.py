@@ -23,7 +23,10 @@ BOARD = Board(
     # The chip wants 1.5 ns of setup and 0.8 of hold: it has 5.0 and 3.3. Its data are taken two periods, 16.7 ns,
     # after the edge here; without the way they are steady from 10.4 to 16.0. So the way may take 0.7 to 6.2 ns.
     memories = {"sdram": Sdram("IS42S16160G-7", 5.0, 2, {"variant": "tree", "row_lanes": 1, "lanes": 2}),
-                "onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS, PRESETS["onchip"].choices, 87_500_000, seed=2)},
+                "onchip": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS, PRESETS["onchip"].choices, 87_500_000, seed=2),
+                # A quarter of the width at half as much clock again: a third of the logic.
+                "onchip-narrow": OnChip(LFE5_85["bram"] * BLOCK_RAM_OCTETS, {
+                    **PRESETS["onchip"].choices, "beat_bits": 128, "row_lanes": 4, "lanes": 2}, 130_000_000, seed=1)},
     link     = Serial(3_000_000, "FT231X"),
     platform = platform,
     top      = Ecp5Top,

@@ -127,12 +127,9 @@ class Decode(wiring.Component):
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("Idle"))
             with m.State("Idle"):
-                m.d.sync += self.tokens.eq(self.first)
+                m.d.sync += [self.tokens.eq(self.first), self.active.eq(self.mask)]
                 with m.If(self.go):
-                    m.d.sync += [
-                        self.active.eq(self.mask),
-                        self.done.eq(0),
-                    ]
+                    m.d.sync += self.done.eq(0)
                     m.next = "Start"
             with m.State("Start"):
                 m.d.comb += self.player_go.eq(1)

@@ -203,12 +203,13 @@ class Registers(wiring.Component):
         # Sums come a cycle before the answer is given, and all else then as well, the registers another one before.
         recalls  = delay(m, is_history, name="recalls")
         made     = delay(m, (step - self.done)[-1], name="made")       # the step is complete
-        none     = delay(m, self.history_token == (1 << regs.TOKEN_BITS) - 1, name="none")
+        past     = delay(m, self.history_token, name="past")
+        none     = delay(m, past == (1 << regs.TOKEN_BITS) - 1, name="none")
         register = delay(m, functools.reduce(operator.or_, (Mux(chosen[number], value, 0)
                                                             for number, value in words.items())), name="register")
         found = Signal(32, reset_less=True)
         with m.If(recalls):
-            m.d.sync += found.eq(Mux(made & ~none, self.history_token, regs.NO_TOKEN))
+            m.d.sync += found.eq(Mux(made & ~none, past, regs.NO_TOKEN))
         with m.Elif(shows):
             with m.If(place == regs.RESULT_SCALE):
                 m.d.sync += found.eq(self.top_scale)

@@ -85,8 +85,9 @@ class Executor(wiring.Component):
         left    = Signal(range(MAX_PAYLOAD + 1))    # octets of the payload to come, or words to read
         address = Signal(30)
         word    = Signal(32)
+        parts   = Signal(24)                        # octets of the word that is not complete
         place   = Signal(range(4))                  # octet of the word that comes next
-        full    = Signal()                          # the word is complete
+        full    = Signal()                          # there is a word
         access  = self.accesses
         m.d.comb += [
             self.replies.payload.eq(header),
@@ -150,7 +151,8 @@ class Executor(wiring.Component):
                 m.d.comb += [
                     access.valid.eq(full),
                     access.payload.write.eq(1),
-                    octets.ready.eq((~full | access.ready) & (left != 0)),
+                    # Whether the word is taken in this cycle comes from too far to count.
+                    octets.ready.eq((~full | (place != 3)) & (left != 0)),
                 ]
                 with m.If(full & access.ready):
                     m.d.sync += full.eq(0)
@@ -158,11 +160,12 @@ class Executor(wiring.Component):
                         m.next = "Reply"
                 with m.If(octets.valid & octets.ready):
                     m.d.sync += [
-                        word.eq(Cat(word[8:], octets.payload)),
+                        parts.eq(Cat(parts[8:], octets.payload)),
                         place.eq(place + 1),
                         left.eq(left - 1),
-                        full.eq(place == 3),
                     ]
+                    with m.If(place == 3):
+                        m.d.sync += [word.eq(Cat(parts, octets.payload)), full.eq(1)]
             with m.State("Reply"):
                 m.d.comb += self.replies.valid.eq(1)
                 m.d.sync += left.eq(header.length >> 2)

@@ -67,7 +67,7 @@ class _Part(wiring.Component):
         What is written.
     """
 
-    LATENCY_CYCLES = 3
+    LATENCY_CYCLES = 4
 
     def __init__(self, *, width, sizes, init):
         self._width, self._sizes, self._init = width, sizes, init
@@ -93,11 +93,12 @@ class _Part(wiring.Component):
                 w_port.en.eq(self.write.banks[index]),
                 r_port.addr.eq(self.read.address),
             ]
-            # A block RAM is slow to answer: its word meets a register before it goes anywhere.
-            words.append(delay(m, r_port.data, name=f"answer_{index}"))
+            # A block RAM is slow to answer: its word meets a register, which is its own, before it goes anywhere. And
+            # it may be far: another one is the end of the way.
+            words.append(delay(m, r_port.data, 2, name=f"answer_{index}"))
             start += size
         # By a number and not by masks, which would take more logic.
-        number   = delay(m, self.read.bank, 2, name="number")
+        number   = delay(m, self.read.bank, 3, name="number")
         few      = 1 << _CHOICE_BITS
         selected = [delay(m, Array(words[first:first + few])[number[:_CHOICE_BITS]], name=f"selected_{first}")
                     for first in range(0, len(words), few)]
@@ -114,15 +115,16 @@ class OnChipTape(wiring.Component):
 
     The memories lie all over the device, and no wire reaches all of them in a cycle. So a word is cut into parts. An
     address goes from part to part, in a register for each, and what a part answers waits for those behind it, in
-    registers on its way::
+    registers on its way. The last two get it in the same cycle::
 
-        play -> place -> address -----> address -----> address -----> address
-                            |              |              |              |
-                          part           part           part           part
-                            '-> o -> o -> o '-> o -> o ->  '-> o ->       '--> word -> queue -> beats
+        play -> place -> address -----> address ---+--> address     address
+                            |              |       |       |           |
+                          part           part      |     part        part
+                            '-> o -> o -> o '-> o -|> o -> '-> o ->     '-> o -> word -> queue -> beats
+                                                   '-----------------^
 
-    Beats that are written go the same way. Nothing that waits reaches the memories: what is read always finds room in
-    the queue.
+    Beats that are written go from part to part as well. Nothing that waits reaches the memories: what is read always
+    finds room in the queue.
 
     Parameters
     ----------
@@ -146,7 +148,7 @@ class OnChipTape(wiring.Component):
     #: Beats that were read and not taken, at most: more than there are cycles from an address to a beat.
     HELD = 16
     #: Cycles from a place to its beat in front of the queue.
-    _READ = 1 + _Part.LATENCY_CYCLES + _PARTS
+    _READ = _PARTS + _Part.LATENCY_CYCLES
     LATENCY_CYCLES = 1 + _READ + Queue.LATENCY_CYCLES
 
     def __init__(self, config: Config, *, depth: int, init=()):
@@ -187,17 +189,23 @@ class OnChipTape(wiring.Component):
         loaded = delay(m, self.load.payload, name="loaded")
         takes  = delay(m, self.load.valid & (self.load.payload.address < self._depth), name="takes")
         places = Cat(place[low], _number(_banks_of(place, sizes)))
-        writes = Cat(loaded.address[low], (flag & takes for flag in _banks_of(loaded.address, sizes)))
-        beat   = loaded.data
+        writes = delay(m, Cat(loaded.address[low], (flag & takes for flag in _banks_of(loaded.address, sizes))),
+                       name="writes")
+        beat   = delay(m, loaded.data, name="beat")
         first, words = 0, []
         for index, bits in enumerate(parts(self._config.beat_bits)):
             m.submodules[f"part_{index}"] = part = _Part(
                 width=bits, sizes=sizes, init=[word >> first & (1 << bits) - 1 for word in self._init])
-            places = delay(m, places, name=f"places_{index}")
+            if index < _PARTS - 1:
+                asked, places = places, delay(m, places, name=f"places_{index}")
+            else:
+                # What it is at first is its own, or else synthesis takes it for the one before, with all its wires.
+                places = Signal(len(asked), name=f"places_{index}", init=-1, reset_less=True)
+                m.d.sync += places.eq(asked)
             writes = delay(m, writes, name=f"writes_{index}")
             beat   = delay(m, beat, name=f"beat_{index}")
             m.d.comb += [part.read.eq(places), part.write.eq(writes), part.data.eq(beat)]
-            words.append(delay(m, part.word, _PARTS - index, name=f"word_{index}"))
+            words.append(delay(m, part.word, max(_PARTS - 1 - index, 1), name=f"word_{index}"))
             beat   = beat[bits:]
             first += bits
 

@@ -121,10 +121,11 @@ class Parameters(wiring.Component):
                 write.data.eq(self.i.payload),
                 write.en.eq(taken & (place[:side_bits] == side)),
             ]
+        # Ever and again until there is one: whether a command comes is known late.
+        with m.If(~some):
+            m.d.sync += [left.eq(self.command.payload), place.eq(0)]
         with m.If(self.command.valid & self.command.ready):
-            m.d.sync += left.eq(self.command.payload)
             m.d.sync += some.eq(1)
-            m.d.sync += place.eq(0)
         with m.If(taken):
             m.d.sync += left.eq(left - 1)
             m.d.sync += place.eq(place + 1)

@@ -60,7 +60,7 @@ class Sampler(wiring.Component):
 
     def __init__(self, config: Config):
         self._config    = config
-        self._under_way = Signal()          # sums were taken that have not come to the lists
+        self._follow = Signal()             # in the next cycle there are sums that have not come to the lists
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
                 "slot": config.slot_bits,
@@ -73,7 +73,7 @@ class Sampler(wiring.Component):
             "place": In(4),
             "row":   Out(32),
             "sum":   Out(signed(config.acc_width)),
-            "idle":  Out(1),
+            "idle":  Out(1, init=1),
         })
 
     def elaborate(self, platform):
@@ -91,7 +91,7 @@ class Sampler(wiring.Component):
         new_value = delay(m, value, name="new_value")
         new_row   = delay(m, row, name="new_row")
         beats     = delay(m, _larger(value, new_value), name="beats")
-        m.d.comb += self.idle.eq(~self._under_way & ~busy & ~offered)
+        m.d.sync += self.idle.eq(~self._follow & ~busy)         # from a register, because much hangs on it
 
         # Lists of all slots; every place takes its neighbour's candidate, the new one, or stays.
         # A reset empties them by way of a register, because it comes from far.
@@ -150,6 +150,7 @@ class Sampler(wiring.Component):
         m.d.comb += [
             last.eq(lane == lanes - 1),
             self.i.ready.eq(~busy | last),
+            self._follow.eq(self.i.valid | busy & ~last),
         ]
         with m.If(busy):
             m.d.sync += queue.as_value().eq(queue.as_value() >> width)
@@ -186,7 +187,7 @@ class Sampler(wiring.Component):
 
         coming = Signal(cycles)
         m.d.sync += coming.eq(Cat(self.i.valid, coming))
-        m.d.comb += self._under_way.eq(coming[:-1].any())
+        m.d.comb += self._follow.eq(self.i.valid | coming[:-1].any())
         return (coming[-1], delay(m, payload.slot, cycles, name="slot"),
                 Cat(lane, delay(m, payload.row[bits:], cycles, name="row")), value)
 

@@ -246,6 +246,7 @@ class InverseRoot(wiring.Component):
         vacant  = Signal()                  # ... and it has only zeros to shift out
         first   = Signal.like(operand)
         shifted = Signal.like(operand)
+        ends    = Signal()                  # one is left
         last    = Signal()                  # in the cycle before, one was left
         significand = Signal(bits + 2)
         rest    = Signal(len(a) + 3)
@@ -256,10 +257,15 @@ class InverseRoot(wiring.Component):
             rest.eq((a << 2) - b),
             more.eq((b << 1) + triple),
             less.eq((b << 1) - x),
+            ends.eq(left == 2),
             last.eq(left == 1),
         ]
         m.d.comb += first.eq(self.i.payload.sum << odd)
         m.d.comb += shifted.eq(Mux(vacant, Mux(wide, operand << _WIDE_STEP, operand << 2), operand))
+        # Zero in every cycle that is not one of a step, so that nothing but itself says when to shift.
+        m.d.sync += vacant.eq(0)
+        with m.If(vacant):
+            m.d.sync += [operand.eq(shifted), field.eq(field + Mux(wide, _WIDE_STEP // 2, 1))]
         with m.FSM():
             with m.State("Idle"):
                 m.d.comb += self.i.ready.eq(1)
@@ -285,10 +291,8 @@ class InverseRoot(wiring.Component):
                 with m.If(last):
                     m.d.sync += left.eq(self._digits)
                     m.next = "Root"
-                with m.Else():
+                with m.If(~last & ~ends):
                     m.d.sync += vacant.eq(~Mux(left > self._narrow + 1, shifted[-_WIDE_STEP:], shifted[-2:]).any())
-                    with m.If(vacant):
-                        m.d.sync += [operand.eq(shifted), field.eq(field + Mux(wide, _WIDE_STEP // 2, 1))]
             with m.State("Root"):
                 m.d.sync += chosen.eq(~chosen)
                 with m.If(chosen):

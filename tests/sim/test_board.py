@@ -9,7 +9,8 @@ from terngen.sim.bench import Bench, greedy
 from terngen.sim.board import virtual_board
 
 
-@pytest.mark.parametrize("board", ["ulx3s-85f:sdram", "ulx3s-85f:onchip", "colorlight-i9:sdram", "icebreaker"])
+@pytest.mark.parametrize("board", ["ulx3s-85f:sdram", "ulx3s-85f:onchip", "ulx3s-85f:onchip-narrow",
+                                   "colorlight-i9:sdram", "icebreaker"])
 def test_gate(root, board):
     """A model is loaded over the wires of the serial port, read back, and played."""
     tape = tape_on(chosen(board), root / "tests/data/reference/tiny", None)
