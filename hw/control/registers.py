@@ -207,14 +207,13 @@ class Registers(wiring.Component):
         none     = delay(m, past == (1 << regs.TOKEN_BITS) - 1, name="none")
         register = delay(m, functools.reduce(operator.or_, (Mux(chosen[number], value, 0)
                                                             for number, value in words.items())), name="register")
-        found = Signal(32, reset_less=True)
+        scaled   = delay(m, place == regs.RESULT_SCALE, name="scaled")
+        summed   = delay(m, place[0] ^ regs.RESULT_TOP & 1, name="summed")
+        found    = Signal(32, reset_less=True)
         with m.If(recalls):
             m.d.sync += found.eq(Mux(made & ~none, past, regs.NO_TOKEN))
         with m.Elif(shows):
-            with m.If(place == regs.RESULT_SCALE):
-                m.d.sync += found.eq(self.top_scale)
-            with m.Else():
-                m.d.sync += found.eq(Mux(place[0] ^ regs.RESULT_TOP & 1, self.top_sum, self.top_row))
+            m.d.sync += found.eq(Mux(scaled, self.top_scale, Mux(summed, self.top_sum, self.top_row)))
         with m.Else():
             m.d.sync += found.eq(register)
         if config.readable:
