@@ -204,6 +204,7 @@ class Registers(wiring.Component):
         recalls  = delay(m, is_history, name="recalls")
         made     = delay(m, (step - self.done)[-1], name="made")       # the step is complete
         past     = delay(m, self.history_token, name="past")
+        # In time because reading the history takes two cycles more, for a comparison and to wait.
         none     = delay(m, past == (1 << regs.TOKEN_BITS) - 1, name="none")
         register = delay(m, functools.reduce(operator.or_, (Mux(chosen[number], value, 0)
                                                             for number, value in words.items())), name="register")

@@ -111,20 +111,19 @@ class OnChipTape(wiring.Component):
 
     The first beat comes :attr:`LATENCY_CYCLES` after its request, then one comes in each cycle, also
     from one request to the next. Beats beyond `depth` have no meaning, and neither has a beat that is
-    written while it is played; writing beyond `depth` does nothing.
+    loaded while it is played or in the cycle before its request; writing beyond `depth` does nothing.
 
     The memories lie all over the device, and no wire reaches all of them in a cycle. So a word is cut into parts. An
     address goes from part to part, in a register for each, and what a part answers waits for those behind it, in
-    registers on its way. The last two get it in the same cycle::
+    registers on its way. The last part has it when the one before has it, from a register of its own::
 
-        play -> place -> address -----> address ---+--> address     address
-                            |              |       |       |           |
-                          part           part      |     part        part
-                            '-> o -> o -> o '-> o -|> o -> '-> o ->     '-> o -> word -> queue -> beats
-                                                   '-----------------^
+        play -> place -> address -----> address -----> address     address
+                            |              |              |           |
+                          part           part           part        part
+                            '-> o -> o -> o '-> o -> o ->  '-> o ->    '-> o -> word -> queue -> beats
 
-    Beats that are written go from part to part as well. Nothing that waits reaches the memories: what is read always
-    finds room in the queue.
+    Beats that are written go the same way. Nothing that waits reaches the memories: what is read always finds room in
+    the queue.
 
     Parameters
     ----------
@@ -189,22 +188,20 @@ class OnChipTape(wiring.Component):
         loaded = delay(m, self.load.payload, name="loaded")
         takes  = delay(m, self.load.valid & (self.load.payload.address < self._depth), name="takes")
         places = Cat(place[low], _number(_banks_of(place, sizes)))
-        writes = delay(m, Cat(loaded.address[low], (flag & takes for flag in _banks_of(loaded.address, sizes))),
-                       name="writes")
+        where  = delay(m, loaded.address[low], name="where")
+        flags  = delay(m, Cat(flag & takes for flag in _banks_of(loaded.address, sizes)), name="flags")
         beat   = delay(m, loaded.data, name="beat")
         first, words = 0, []
         for index, bits in enumerate(parts(self._config.beat_bits)):
             m.submodules[f"part_{index}"] = part = _Part(
                 width=bits, sizes=sizes, init=[word >> first & (1 << bits) - 1 for word in self._init])
             if index < _PARTS - 1:
-                asked, places = places, delay(m, places, name=f"places_{index}")
+                before = places, where
+                places, where, flags, beat = (delay(m, each, name=f"{name}_{index}") for name, each in (
+                    ("places", places), ("where", where), ("flags", flags), ("beat", beat)))
             else:
-                # What it is at first is its own, or else synthesis takes it for the one before, with all its wires.
-                places = Signal(len(asked), name=f"places_{index}", init=-1, reset_less=True)
-                m.d.sync += places.eq(asked)
-            writes = delay(m, writes, name=f"writes_{index}")
-            beat   = delay(m, beat, name=f"beat_{index}")
-            m.d.comb += [part.read.eq(places), part.write.eq(writes), part.data.eq(beat)]
+                places, where = (_twin(m, each) for each in before)
+            m.d.comb += [part.read.eq(places), part.write.eq(Cat(where, flags)), part.data.eq(beat)]
             words.append(delay(m, part.word, max(_PARTS - 1 - index, 1), name=f"word_{index}"))
             beat   = beat[bits:]
             first += bits
@@ -216,6 +213,13 @@ class OnChipTape(wiring.Component):
             queue.i.payload.eq(Cat(words)),
         ]
         return m
+
+
+def _twin(m, value):
+    """A register that is not taken for another one of the same value, and left out, because at first it is its own."""
+    twin = Signal(len(value), init=-1, reset_less=True)
+    m.d.sync += twin.eq(value)
+    return twin
 
 
 def _banks_of(address, sizes):

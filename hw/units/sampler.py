@@ -59,8 +59,8 @@ class Sampler(wiring.Component):
     """
 
     def __init__(self, config: Config):
-        self._config    = config
-        self._follow = Signal()             # in the next cycle there are sums that have not come to the lists
+        self._config = config
+        self._follow = Signal()             # in the next cycle there are sums that have not been compared
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
                 "slot": config.slot_bits,
