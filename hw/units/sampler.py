@@ -86,7 +86,6 @@ class Sampler(wiring.Component):
         # A sum is compared with all places at once, and moves them one cycle later. Then the next one has been
         # compared with the places as they were: it stands behind those that were moved if it did before, and the
         # place of its predecessor is compared here.
-        offered   = delay(m, busy, reset=True, name="offered")
         is_token  = delay(m, _larger(self.vocab, row), name="is_token")
         new_value = delay(m, value, name="new_value")
         new_row   = delay(m, row, name="new_row")

@@ -262,7 +262,7 @@ class InverseRoot(wiring.Component):
         ]
         m.d.comb += first.eq(self.i.payload.sum << odd)
         m.d.comb += shifted.eq(Mux(vacant, Mux(wide, operand << _WIDE_STEP, operand << 2), operand))
-        # Zero outside the steps, so that nothing but itself says when to shift; what waits in `Idle` is overruled there.
+        # Zero outside the steps, so that nothing but itself says when to shift; in `Idle` it is overruled.
         m.d.sync += vacant.eq(0)
         with m.If(vacant):
             m.d.sync += [operand.eq(shifted), field.eq(field + Mux(wide, _WIDE_STEP // 2, 1))]
