@@ -62,6 +62,13 @@ async def plays_what_was_loaded(dut, i_stall, o_stall):
     play.send([{"start": 0, "count": 3}])
     assert [beat.to_unsigned() for beat in await beats.get(3)] == [contents[0], contents[0] ^ 1, contents[2]]
 
+    # A request finds what was loaded two cycles before.
+    await load.put([{"address": depth - 1, "data": contents[0]}])
+    play.send([{"start": depth - 1, "count": 1}])
+    assert [beat.to_unsigned() for beat in await beats.get(1)] == [contents[0]]
+    if not i_stall:
+        assert play.cycles[-1] - load.cycles[-1] == 2
+
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def latency_and_throughput(dut):
