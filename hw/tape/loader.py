@@ -1,6 +1,6 @@
 """The way into the tape memory: words of the bus become beats."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -76,7 +76,8 @@ class Loader(wiring.Component):
             with m.If(self.o.valid & self.o.ready):
                 m.d.sync += [left.eq(left - 1), rest.eq(rest >> width), self.o.payload.data.eq(rest),
                              self.o.payload.address.eq(self.o.payload.address + 1)]
-            with m.If(taken):
-                m.d.sync += [left.eq(parts), Cat(self.o.payload.data, rest).eq(word),
+            # Whether there is a word is known late, and only this hangs on it.
+            with m.If(self.i.ready):
+                m.d.sync += [left.eq(Mux(self.i.valid, parts, 0)), Cat(self.o.payload.data, rest).eq(word),
                              self.o.payload.address.eq(octet >> (width // 8 - 1).bit_length())]
         return m
