@@ -169,10 +169,12 @@ async def equals_golden_machine(dut, i_stall, o_stall):
         assert o_stall or spent[0] == cycles
         assert int(dut.weights__row.value) == is_row
 
-    known = np.zeros(golden.h.shape, bool)
+    known  = np.zeros(golden.h.shape, bool)
+    ever   = set()                  # slots that took part; of the others the memory has what it had, reset or not
     for _ in range(int(os.environ["ROUNDS"])):
         mask = rng.randrange(1, 1 << config.slots)
         on   = [slot for slot in range(config.slots) if mask >> slot & 1]
+        ever.update(on)
         dut.mask.value = mask
         program = operations(config, rng, hidden=hidden, wide=wide)
 
@@ -260,5 +262,6 @@ async def equals_golden_machine(dut, i_stall, o_stall):
         await ClockCycles(dut.clk, LOOK_LATENCY)
         await FallingEdge(dut.clk)
         seen = int(dut.seen.value)
-        assert seen == pack(golden.x.reshape(-1, config.lanes)[group], fmt.width), f"Group {group}"
+        if group // config.groups(config.hidden) in ever:
+            assert seen == pack(golden.x.reshape(-1, config.lanes)[group], fmt.width), f"Group {group}"
     assert regs.RESULT_TOP + 2 * config.top_k <= regs.RESULT_STRIDE // 4
