@@ -79,7 +79,9 @@ def test_icarus(files):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("place", ["arty-a7-100:ddr3", "kv260:ddr4"])
+@pytest.mark.parametrize("place", ["arty-a7-100:ddr3", "kv260:ddr4",
+                                   *(pytest.param(place, marks=pytest.mark.long)
+                                     for place in ("nitefury-ii:ddr3", "alveo-u250:ddr4", "alveo-u280:hbm2"))])
 def test_area(place):
     """Yosys takes the machine of a vendor's board, which fits; memories and multipliers become blocks."""
     board, system = make_system(place)
